@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image.h - images: references, the store, and turning layers into disks
+ *
+ * The part has two halves, so that commands which only look something up load no archive library:
+ *
+ * - the store (linked into libboxlite; jansson only): which references are known, what their configuration is, where their
+ *   disk is. bl_images_open(), _find(), _list(), _remove().
+ * - the loader (libboxlite-image.so, opened by the first bl_images_load(); libarchive, libext2fs, libcrypto): reads an OCI
+ *   layout directory, an oci-archive or a `docker save` archive and writes an ext4 disk. No file of an image is ever made on
+ *   the host.
+ *
+ * Files below <home>/images:
+ *   index/<sha256 of the reference>.json   one known reference; written to a temporary and renamed, so complete or absent
+ *   disks/<key>.ext4                       read-only base disk, 10 GB virtual, sparse; <key> is 64 hex digits made from the
+ *                                          diff ids of the layers, so images of equal content share one
+ *   configs/<digest hex>.json              the image's configuration, as it came
+ *   partial/                               what is being written; a file there is locked (flock) by its writer while it
+ *                                          lives, and swept by the next load when it is not
+ *   locks/<key>.lock                       one builder a disk
+ *
+ * A box keeps its base disk by a hard link of its own, so removing an image never breaks a box.
+ *
+ * Threads: a struct bl_images may be used by many threads at once; many processes may share one home.
+ */
+#ifndef BL_IMAGE_IMAGE_H
+#define BL_IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct bl_images; /* a handle on one home's image store */
+
+/* A reference, taken apart and made whole: "busybox" is docker.io/library/busybox:latest. Owned strings. */
+struct bl_reference {
+    char *registry;   /* "docker.io" */
+    char *repository; /* "library/busybox" */
+    char *tag;        /* "latest"; NULL when there is a digest and no tag */
+    char *digest;     /* "sha256:..." or NULL */
+};
+
+/*
+ * bl_reference_parse() - Take a reference apart, filling in what people leave out
+ * @text: as typed; at most 512 bytes
+ *
+ * Return: 0; -1 with BL_INVALID_ARGUMENT and a message that names the rule that was broken
+ */
+int bl_reference_parse(const char *text, struct bl_reference *out, struct bl_error *err);
+/* bl_reference_format() - The full form, "docker.io/library/busybox:latest". Return: allocated, NULL when memory ran out */
+char *bl_reference_format(const struct bl_reference *reference);
+void bl_reference_free(struct bl_reference *reference);
+
+/* What an image says about how it wants to run. Lists end with NULL and may be NULL when empty. All owned by the image. */
+struct bl_image_config {
+    char **env; /* KEY=value */
+    char **entrypoint;
+    char **cmd;
+    char *working_dir; /* NULL: "/" */
+    char *user;        /* NULL: root */
+    char *stop_signal; /* NULL: SIGTERM */
+    char **exposed_ports;
+    char **volumes;
+    char *architecture;
+    char *os;
+};
+
+struct bl_image {
+    char *reference;  /* full form; NULL for an anonymous one (--rootfs) */
+    char *repository; /* as people write it: "busybox", not "docker.io/library/busybox" */
+    char *tag;
+    char *manifest_digest; /* "sha256:..." */
+    char *config_digest;   /* "sha256:..."; the image's id */
+    char *disk_key;
+    char *disk_path;        /* absolute path of the base disk */
+    uint64_t disk_bytes;    /* virtual size of the base disk */
+    uint64_t content_bytes; /* what the files take on it */
+    int64_t created_at;     /* seconds since the epoch: made by its author */
+    int64_t loaded_at;      /* seconds since the epoch: came into this store */
+    unsigned int layer_count;
+    struct bl_image_config config;
+};
+
+void bl_image_free(struct bl_image *image);
+void bl_image_free_list(struct bl_image **images, size_t count);
+
+/*
+ * bl_images_open() - Get a handle on the images of a home; makes nothing until something is loaded
+ * @home: absolute path of the home, which exists
+ * @runtime_dir: where libboxlite-image.so and images/busybox.tar (the embedded image) are
+ */
+int bl_images_open(const char *home, const char *runtime_dir, struct bl_images **out, struct bl_error *err);
+void bl_images_close(struct bl_images *images);
+
+/*
+ * bl_images_find() - Look an image up by reference, or by the start (at least 6 digits) of its id
+ *
+ * Opens no layer and no archive. An index entry whose disk is gone counts as unknown.
+ *
+ * Return: 0 and *@out (free with bl_image_free()); -1: BL_NOT_FOUND, BL_INVALID_ARGUMENT (bad reference), BL_STORAGE
+ */
+int bl_images_find(struct bl_images *images, const char *name, struct bl_image **out, struct bl_error *err);
+
+/* bl_images_list() - All known references, newest first. Return: 0; free with bl_image_free_list() */
+int bl_images_list(struct bl_images *images, struct bl_image ***out, size_t *count, struct bl_error *err);
+
+/*
+ * bl_images_remove() - Forget a reference (or all references of an id) and, with the last one, the disk
+ * @removed: called with one line of what went ("Untagged: ...", "Deleted: sha256:..."); may be NULL
+ *
+ * Return: 0; -1: BL_NOT_FOUND, BL_INVALID_ARGUMENT (an ambiguous id), BL_STORAGE
+ */
+int bl_images_remove(struct bl_images *images, const char *name, void (*removed)(const char *line, void *data), void *data,
+                     struct bl_error *err);
+
+/* How far a load is. Called from the loading thread, at most some ten times a second, and once at the end of each layer. */
+struct bl_load_progress {
+    const char *what;     /* "reading", "writing", "finishing" */
+    unsigned int layer;   /* 1 for the first */
+    unsigned int layers;  /* 0: not known yet */
+    uint64_t done_bytes;  /* compressed bytes of this layer that were read */
+    uint64_t total_bytes; /* 0: not known */
+};
+
+/* Bounds on what a hostile image may cost; 0 in a field means its default. */
+struct bl_load_limits {
+    uint64_t total_bytes;       /* of all decompressed layers; default 20 GiB, and never more than the disk holds */
+    uint64_t entries;           /* files, directories, links; default 2,000,000 */
+    unsigned int path_depth;    /* default 512 components */
+    uint64_t document_bytes;    /* a manifest, index or configuration; default 4 MiB */
+    uint64_t zstd_window_bytes; /* default 128 MiB */
+    unsigned int layers;        /* default 256 */
+};
+
+struct bl_load_request {
+    const char *path;      /* a layout directory or an archive; NULL: read @fd */
+    int fd;                /* an archive as a stream (a pipe is fine); used when @path is NULL; not closed */
+    const char *reference; /* name to give it; NULL: the names that the archive itself carries */
+    bool anonymous;        /* record no reference: --rootfs */
+    int cancel_fd;         /* readable: give up, with BL_STOPPED, leaving nothing; -1: none */
+    void (*progress)(const struct bl_load_progress *progress, void *data);
+    void *progress_data;
+    struct bl_load_limits limits;
+};
+
+/*
+ * bl_images_load() - Bring images into the store, each as a bootable disk
+ * @out, @count: what was loaded, in the archive's order (usually one); free with bl_image_free_list()
+ *
+ * Opens the loader at its first use. Digests are verified while streaming; after a failure or a kill nothing of it is visible.
+ * An image whose disk is there already writes no disk.
+ *
+ * Return: 0; -1: BL_NOT_FOUND (no such file), BL_IMAGE (not an image, broken, hostile: the message says where and how),
+ *         BL_RESOURCE_EXHAUSTED (a limit, which the message names, or a full disk), BL_STOPPED, BL_STORAGE
+ */
+int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
+                   struct bl_error *err);
+
+/*
+ * bl_images_ensure() - Find an image, loading the embedded one ("busybox") when it is meant and missing
+ * @cancel_fd: as in struct bl_load_request
+ *
+ * Return: as bl_images_find(); BL_NOT_FOUND's message says how to get the image
+ */
+int bl_images_ensure(struct bl_images *images, const char *name, int cancel_fd, struct bl_image **out, struct bl_error *err);
+
+#endif
