@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launch.h - what the library tells a boxlite-shim on its standard input
+ *
+ * The document is a preamble of 16 bytes (8 bytes magic, u32 version, u32 length of what follows, little-endian) and tagged
+ * fields (proto/fields.h). It can hold secrets (environment values), so it travels on standard input and nowhere else: never in
+ * argv, an environment, a file or a log. A shim refuses a document that is cut short, and one whose box id is not its argument.
+ *
+ * Answer on ready_fd, one line, then the descriptor is closed:
+ *     "ready\n"                                  the guest answers; with start_on_attach the workload waits for its ATTACH, else it
+ * runs "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
+ *                                                with: 125, or 126/127 when the workload could not be executed
+ * Without a line before the end of the pipe the shim died; its log (boxes/<id>/logs/shim.log) says more.
+ *
+ * Files in the box's directory that are the shim's:
+ *     shim.lock, shim.pid, control.sock          see the design
+ *     lifecycle.lock                             handed over locked as lifecycle_fd; unlocked by the shim once it answered
+ *     exit.json                                  the exit report, written when it ends by itself (enum and keys: shim/report.h);
+ *                                                removed at start
+ *     logs/shim.log, logs/console.log            its own log; the guest's console, begun anew at each start
+ *     logs/output.log                            the workload's output, in the format of the Kubernetes CRI
+ *                                                ("<RFC 3339 time> stdout|stderr F|P <line>"), bounded, output.log.1 before it
+ */
+#ifndef BL_PROTO_LAUNCH_H
+#define BL_PROTO_LAUNCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "proto/messages.h"
+
+#define BL_LAUNCH_MAX      (8u << 20) /* bytes of a whole document */
+#define BL_LAUNCH_PREAMBLE 16
+
+/* Names of files in boxes/<id>, which library and shim share. */
+#define BL_FILE_SHIM_LOCK      "shim.lock"
+#define BL_FILE_SHIM_PID       "shim.pid"
+#define BL_FILE_LIFECYCLE_LOCK "lifecycle.lock"
+#define BL_FILE_CONTROL_SOCKET "control.sock"
+#define BL_FILE_EXIT_REPORT    "exit.json"
+#define BL_FILE_OVERLAY        "disks/disk.qcow2"
+#define BL_FILE_BASE           "disks/base.ext4"
+#define BL_FILE_SHIM_LOG       "logs/shim.log"
+#define BL_FILE_CONSOLE_LOG    "logs/console.log"
+#define BL_FILE_OUTPUT_LOG     "logs/output.log"
+
+struct bl_launch {
+    char *box_id;
+    char *box_dir;     /* absolute */
+    char *engine;      /* "auto", "kvm", "qemu" */
+    char *kernel;      /* absolute path of an uncompressed ELF kernel */
+    char *initramfs;   /* absolute path */
+    char *kernel_args; /* appended to the command line; NULL: nothing */
+    char *hostname;    /* NULL: "boxlite" */
+    uint64_t memory_bytes;
+    uint64_t disk_bytes; /* virtual size of the overlay */
+    uint32_t cpus;
+    uint32_t start_timeout_ms; /* until READY; 0: no limit */
+    uint32_t stop_grace_ms;    /* when no STOP names one */
+    int ready_fd;              /* the descriptors' numbers in the shim */
+    int lifecycle_fd;
+    int creator_fd;          /* a pidfd of the creator, whose death means a graceful stop; -1: detached */
+    bool start_on_attach;    /* the workload starts when its ATTACH comes */
+    bool discard;            /* nothing on the disk is needed afterwards (--rm): end without a sync */
+    bool debug;              /* a talkative shim.log */
+    struct bl_open workload; /* kind WORKLOAD; no args: an idle one */
+};
+
+/* bl_launch_encode() - The whole document. Return: 0; -1 when the buffer can't take it */
+int bl_launch_encode(struct bl_buffer *out, const struct bl_launch *launch);
+/* bl_launch_decode() - Return: 0 and *@out (bl_launch_free()); -1 with BL_CONFIG and what is wrong with the document */
+int bl_launch_decode(const void *bytes, size_t length, struct bl_launch *out, struct bl_error *err);
+void bl_launch_free(struct bl_launch *launch);
+
+#endif
