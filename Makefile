@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+# The commands that people use; meson and ninja do the work. `make help` lists them.
+
+BUILD  := build
+PREFIX ?= /usr/local
+JOBS   ?= $(shell nproc)
+
+.PHONY: all setup run test check kernel bench fuzz install clean help
+
+all: $(BUILD)/build.ninja ## build everything into build/ (the default)
+	@scripts/build-kernel --cached $(BUILD)/guest/tuned/vmlinux
+	@ninja -C $(BUILD) -j$(JOBS)
+
+$(BUILD)/build.ninja:
+	@scripts/setup run --dry-run
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log >&2; rm -f $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+setup: ## install the Debian packages that building and running need
+	@scripts/setup run
+
+run: setup ## set up, build, and run a first command in a box
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/boxlite run busybox echo "Hello from BoxLite"
+
+test: ## set up, build with the tuned kernel, and run every test
+	@scripts/setup test
+	@$(MAKE) --no-print-directory all kernel
+	@if [ -x tests/run ]; then tests/run $(BUILD); else meson test -C $(BUILD) --print-errorlogs; fi
+
+check: ## format, both compilers, clang-tidy, cppcheck, and rules of our own
+	@scripts/setup check
+	@$(MAKE) --no-print-directory all
+	@scripts/check
+
+kernel: $(BUILD)/build.ninja ## build the tuned guest kernel (minutes, once; kept in ~/.cache/boxlite)
+	@scripts/build-kernel $(BUILD)/guest/tuned/vmlinux
+
+bench: all ## measure: a table, and JSON in build/bench.json
+	@bench/run $(BUILD)
+
+fuzz: ## run the fuzzers for a while
+	@scripts/setup test
+	@tests/fuzz/run
+
+install: all ## install to PREFIX (/usr/local) beneath DESTDIR
+	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) -Dlibdir=lib
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --strip --quiet
+
+clean: ## remove what was built here (the kernels' cache stays)
+	rm -rf $(BUILD) $(wildcard build-*)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
