@@ -147,6 +147,7 @@ void bl_box_list_free(struct bl_box_info *list, size_t count);
 
 struct bl_start_options {
     bool attach;            /* the workload waits for bl_session_attach(), so that no output is missed */
+    bool detach;            /* outlives its starter, even when it was created without detach (`boxlite start` of such a box) */
     uint16_t rows, columns; /* first size of the terminal, for a box with tty; 0: unknown */
     int cancel_fd;          /* -1: none */
     int64_t timeout_ms;     /* 0: the default; -1: no limit */
