@@ -26,7 +26,7 @@ run: setup ## set up, build, and run a first command in a box
 test: ## set up, build with the tuned kernel, and run every test
 	@scripts/setup test
 	@$(MAKE) --no-print-directory all kernel
-	@if [ -x tests/run ]; then tests/run $(BUILD); else meson test -C $(BUILD) --print-errorlogs; fi
+	@tests/run --build $(BUILD)
 
 check: ## format, both compilers, clang-tidy, cppcheck, and rules of our own
 	@scripts/setup check
