@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * probe.c - choosing an engine
+ *
+ * Today there is one engine, QEMU, in two ways: with KVM where a trial of it succeeds, else as software emulation. BOXLITE_QEMU
+ * names another emulator than the one in PATH. BOXLITE_QEMU_ACCEL (kvm, tcg) overrides the trial; it is there for tests and for
+ * machines that the trial misjudges.
+ */
+#include "vmm/probe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/kvm_trial.h"
+
+#define QEMU_PROGRAM "qemu-system-x86_64"
+#define QEMU_MISSING "install it (Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86-core)"
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
+
+/* find_program() - Look for an executable in PATH, as execvp() would. Return: 0 and @out (PATH_MAX bytes); -1 */
+static int find_program(const char *name, char *out)
+{
+    const char *path = getenv("PATH");
+
+    for (const char *at = path && *path ? path : DEFAULT_PATH; *at;) {
+        size_t length = strcspn(at, ":");
+
+        if (length && snprintf(out, PATH_MAX, "%.*s/%s", (int)length, at, name) < PATH_MAX && access(out, X_OK) == 0)
+            return 0;
+        at += length + (at[length] == ':');
+    }
+    return -1;
+}
+
+/* find_qemu() - Return: 0 and choice->program; -1 and choice->reason */
+static int find_qemu(struct bl_engine_choice *choice)
+{
+    const char *named = getenv("BOXLITE_QEMU");
+
+    if (named && *named) {
+        snprintf(choice->program, sizeof choice->program, "%s", named);
+        if (access(named, X_OK) == 0)
+            return 0;
+        snprintf(choice->reason, sizeof choice->reason, "BOXLITE_QEMU names %.200s, which can't be executed", named);
+        return -1;
+    }
+    if (find_program(QEMU_PROGRAM, choice->program) == 0)
+        return 0;
+    choice->program[0] = '\0';
+    snprintf(choice->reason, sizeof choice->reason, "%s was not found in PATH: %s", QEMU_PROGRAM, QEMU_MISSING);
+    return -1;
+}
+
+void bl_engine_probe(struct bl_engine_choice *out)
+{
+    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
+    char why[256] = "";
+
+    *out = (struct bl_engine_choice){0};
+    if (forced && *forced) {
+        out->kvm = strcmp(forced, "kvm") == 0;
+        snprintf(why, sizeof why, "switched off by BOXLITE_QEMU_ACCEL");
+    } else {
+        out->kvm = bl_kvm_trial(why, sizeof why) == 0;
+    }
+    if (out->kvm)
+        snprintf(out->virtualization, sizeof out->virtualization, "available");
+    else
+        snprintf(out->virtualization, sizeof out->virtualization, "unavailable: %s", why);
+    if (find_qemu(out) < 0)
+        return;
+    snprintf(out->name, sizeof out->name, "%s", out->kvm ? "qemu (kvm)" : "qemu (emulation)");
+    if (out->kvm) {
+        snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
+        return;
+    }
+    snprintf(out->reason, sizeof out->reason, "%s", why);
+    snprintf(out->notice, sizeof out->notice, "using software emulation, several times slower: %s", why);
+}
+
+int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err)
+{
+    *out = (struct bl_engine_choice){0};
+    if (engine && strcmp(engine, "kvm") == 0)
+        return bl_fail(err, BL_UNSUPPORTED, 0,
+                       "engine kvm is not part of this build; --engine qemu uses hardware virtualization too, when it is usable");
+    if (engine && strcmp(engine, "auto") != 0 && strcmp(engine, "qemu") != 0)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "no such engine: %s (auto, qemu or kvm)", engine);
+    bl_engine_probe(out);
+    if (!out->name[0])
+        return bl_fail(err, BL_ENGINE, 0, "no engine can run: %s", out->reason);
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* probe.h - which engine would run a box here, and why; for the shim that starts it and for people who ask (`info`) */
+#ifndef BL_VMM_PROBE_H
+#define BL_VMM_PROBE_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+#define BL_PROBE_TEXT_MAX 384
+
+/* Plain data; every text is one line. */
+struct bl_engine_choice {
+    bool kvm;                               /* hardware virtualization is used, not software emulation */
+    char name[32];                          /* "qemu (kvm)", "qemu (emulation)"; empty: no engine can run */
+    char reason[BL_PROBE_TEXT_MAX];         /* why this one, or why none */
+    char virtualization[BL_PROBE_TEXT_MAX]; /* "available", or "unavailable: <why and what to do>" */
+    char notice[BL_PROBE_TEXT_MAX];         /* what a user should be told at a start; empty: nothing */
+    char program[PATH_MAX];                 /* the emulator */
+};
+
+/*
+ * bl_engine_probe() - Look at this machine: is /dev/kvm usable, is QEMU installed
+ *
+ * KVM is judged by a trial, not by the presence of the device: a VM of one page of code is made and run. Some nested hosts
+ * offer a /dev/kvm that can't carry out what every 64-bit kernel needs. Costs one to three milliseconds. Thread-safe.
+ *
+ * @out: always filled in; name is empty when nothing can run
+ */
+void bl_engine_probe(struct bl_engine_choice *out);
+
+/*
+ * bl_engine_choose() - The engine for a start
+ * @engine: "auto", "qemu" or "kvm"; NULL: "auto"
+ *
+ * Return: 0 and *@out; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED ("kvm": not part of this build),
+ * BL_ENGINE (the emulator is missing)
+ */
+int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err);
+
+#endif
