@@ -21,7 +21,9 @@ die() {
 
 # cache_dir NAME - prints the cache directory for NAME and makes sure that it exists.
 cache_dir() {
-    local dir="${XDG_CACHE_HOME:-${HOME:?}/.cache}/boxlite/$1"
+    local home dir
+    home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+    dir="${XDG_CACHE_HOME:-$home/.cache}/boxlite/$1"
     mkdir -p "$dir" || die "cannot create the cache directory $dir; set XDG_CACHE_HOME to a writable place"
     printf '%s\n' "$dir"
 }
