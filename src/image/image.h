@@ -11,10 +11,10 @@
  *   the host.
  *
  * Files below <home>/images:
- *   index/<sha256 of the reference>.json   one known reference; written to a temporary and renamed, so complete or absent
+ *   index/<reference, + for />.json        one known reference, with the image's configuration as it came; written to a
+ *                                          temporary and renamed, so complete or absent
  *   disks/<key>.ext4                       read-only base disk, 10 GB virtual, sparse; <key> is 64 hex digits made from the
  *                                          diff ids of the layers, so images of equal content share one
- *   configs/<digest hex>.json              the image's configuration, as it came
  *   partial/                               what is being written; a file there is locked (flock) by its writer while it
  *                                          lives, and swept by the next load when it is not
  *   locks/<key>.lock                       one builder a disk

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * load.c - the store's door to the loader
+ *
+ * The first load opens libboxlite-image.so by its absolute path in the runtime directory and keeps it for the life of the
+ * process: libraries below it (libcrypto) register handlers that must not be unmapped. RTLD_LOCAL keeps its symbols from the
+ * host program's.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/strings.h"
+#include "image/plugin.h"
+#include "image/store.h"
+
+#define EMBEDDED_REFERENCE "docker.io/library/busybox:latest"
+#define EMBEDDED_FILE      "images/busybox.tar"
+
+static pthread_mutex_t plugin_mutex = PTHREAD_MUTEX_INITIALIZER;
+static const struct bl_image_plugin *plugin; /* guarded by plugin_mutex; set once */
+
+static const struct bl_image_plugin *open_plugin(const char *runtime_dir, struct bl_error *err)
+{
+    cleanup_free char *path = bl_format("%s/%s", runtime_dir, BL_IMAGE_PLUGIN_FILE);
+    void *handle = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    const struct bl_image_plugin *found = handle ? dlsym(handle, BL_IMAGE_PLUGIN_SYMBOL) : NULL;
+
+    if (!path) {
+        bl_fail_memory(err);
+    } else if (!found) {
+        bl_fail(err, BL_CONFIG, 0, "open the image loader: %s; is the installation complete?", dlerror());
+    } else if (found->version != BL_IMAGE_PLUGIN_VERSION) {
+        bl_fail(err, BL_CONFIG, 0, "the image loader %s is of another version (%u, not %d): install boxlite again", path,
+                found->version, BL_IMAGE_PLUGIN_VERSION);
+        found = NULL;
+    }
+    return found;
+}
+
+static const struct bl_image_plugin *get_plugin(const char *runtime_dir, struct bl_error *err)
+{
+    pthread_mutex_lock(&plugin_mutex);
+    if (!plugin)
+        plugin = open_plugin(runtime_dir, err);
+
+    const struct bl_image_plugin *got = plugin;
+
+    pthread_mutex_unlock(&plugin_mutex);
+    return got;
+}
+
+/* make_store() - Make the directories of a store. Return: 0; -1 with @err */
+static int make_store(const struct bl_images *images, struct bl_error *err)
+{
+    static const char *const rooms[] = {"index", "disks", "partial", "locks"};
+
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+        cleanup_free char *path = bl_format("%s/%s", images->path, rooms[i]);
+
+        if (!path)
+            return bl_fail_memory(err);
+        if (bl_make_dirs(path))
+            return bl_fail(err, BL_STORAGE, errno, "make %s", path);
+    }
+    return 0;
+}
+
+int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
+                   struct bl_error *err)
+{
+    struct stat status;
+
+    *out = NULL;
+    *count = 0;
+    /* Looked at first, so that a mistyped name makes nothing. */
+    if (request->path && stat(request->path, &status))
+        return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open the image %s",
+                       request->path);
+
+    const struct bl_image_plugin *loader = get_plugin(images->runtime_dir, err);
+
+    if (!loader || make_store(images, err))
+        return -1;
+    bl_images_sweep(images);
+    return loader->load(images->path, request, out, count, err);
+}
+
+/* load_embedded() - Bring in the image that is part of the installation. Return: as bl_images_load() */
+static int load_embedded(struct bl_images *images, int cancel_fd, struct bl_image **out, struct bl_error *err)
+{
+    cleanup_free char *path = bl_format("%s/%s", images->runtime_dir, EMBEDDED_FILE);
+    struct bl_load_request request = {.path = path, .fd = -1, .reference = EMBEDDED_REFERENCE, .cancel_fd = cancel_fd};
+    struct bl_image **loaded;
+    size_t count;
+
+    if (!path)
+        return bl_fail_memory(err);
+    if (bl_images_load(images, &request, &loaded, &count, err))
+        return bl_fail_context(err, "load the embedded image busybox");
+    *out = loaded[0];
+    loaded[0] = NULL;
+    bl_image_free_list(loaded, count);
+    return 0;
+}
+
+int bl_images_ensure(struct bl_images *images, const char *name, int cancel_fd, struct bl_image **out, struct bl_error *err)
+{
+    struct bl_error failure = BL_ERROR_INIT;
+    struct bl_reference reference;
+
+    if (!bl_images_find(images, name, out, &failure))
+        return 0;
+    if (failure.code == BL_NOT_FOUND && !bl_reference_parse(name, &reference, NULL)) {
+        cleanup_free char *full = bl_reference_format(&reference);
+
+        bl_reference_free(&reference);
+        if (full && strcmp(full, EMBEDDED_REFERENCE) == 0)
+            return load_embedded(images, cancel_fd, out, err);
+        return bl_fail(err, BL_NOT_FOUND, 0,
+                       "no image '%s' here: get it with `boxlite load FILE` from an archive of `docker save` or `skopeo copy`",
+                       name);
+    }
+    if (err)
+        *err = failure;
+    return -1;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.h - the store's own; see image.h for what others use */
+#ifndef BL_IMAGE_STORE_H
+#define BL_IMAGE_STORE_H
+
+#include "image/image.h"
+
+/* A handle; immutable after bl_images_open(). */
+struct bl_images {
+    char *path;        /* <home>/images */
+    char *runtime_dir; /* where the loader and the embedded image are */
+};
+
+/*
+ * bl_images_sweep() - Remove what dead loaders left, and disks that no reference and no box has any more
+ *
+ * A disk is nobody's when no record names it, its file has one link, and nothing happened to it for 300 s. Failures leave
+ * things for the next sweep.
+ */
+void bl_images_sweep(struct bl_images *images);
+
+#endif
