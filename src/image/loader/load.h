@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.h - the loader's way from what it is given to images of the store */
+#ifndef BL_IMAGE_LOADER_LOAD_H
+#define BL_IMAGE_LOADER_LOAD_H
+
+#include "image/document.h"
+#include "image/loader/source.h"
+
+/* bl_loader_load() - bl_images_load() of image.h, for the store at @images_path */
+int bl_loader_load(const char *images_path, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
+                   struct bl_error *err);
+
+/* An image of a source that is to be loaded: what it is called, and its documents. */
+struct bl_candidate {
+    char *reference;             /* full form; NULL: it has no name */
+    struct bl_manifest manifest; /* OCI; its layer count is 0 for `docker save` */
+    char *config_name;           /* in the source */
+    char manifest_digest[BL_DIGEST_MAX];
+    char config_digest[BL_DIGEST_MAX]; /* "": to be computed */
+    char **layer_names;
+};
+
+struct bl_candidates {
+    struct bl_candidate *list;
+    size_t count;
+};
+
+/* bl_candidates_find() - Learn which images a source holds, for this platform. Return: 0; -1 with @err */
+int bl_candidates_find(struct bl_load *load, struct bl_source *source, struct bl_candidates *out, struct bl_error *err);
+void bl_candidates_free(struct bl_candidates *candidates);
+
+#define BL_PLATFORM_OS           "linux"
+#define BL_PLATFORM_ARCHITECTURE "amd64"
+
+#endif
