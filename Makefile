@@ -37,7 +37,7 @@ kernel: $(BUILD)/build.ninja ## build the tuned guest kernel (minutes, once; kep
 	@scripts/build-kernel $(BUILD)/guest/tuned/vmlinux
 
 bench: all ## measure: a table, and JSON in build/bench.json
-	@bench/run $(BUILD)
+	@bench/run --build $(BUILD)
 
 fuzz: ## run the fuzzers for a while
 	@scripts/setup test
