@@ -32,6 +32,13 @@ struct bl_cli {
     struct bl_runtime *runtime;
 };
 
+/* Values of the options that every command has. */
+struct bl_globals {
+    const char *home;
+    bool debug;
+    bool version; /* only in front of a command */
+};
+
 extern const struct bl_option bl_cli_globals[];
 
 /* The commands, in the order of the help. */
@@ -45,6 +52,9 @@ extern const struct bl_command *const bl_commands[];
  * @words: 1 or 2, how many of argv the name took
  */
 const struct bl_command *bl_command_find(char **argv, int *words);
+
+/* bl_commands_help() - What `boxlite --help` prints: all commands, a line each. */
+void bl_commands_help(FILE *out);
 
 /* bl_cli_open() - Open the runtime of this command, once. Return: it; NULL after saying why not */
 struct bl_runtime *bl_cli_open(struct bl_cli *cli);
