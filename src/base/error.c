@@ -40,7 +40,7 @@ int bl_fail_v(struct bl_error *err, enum bl_code code, int sys_errno, const char
     return -1;
 }
 
-int bl_fail(struct bl_error *err, enum bl_code code, int sys_errno, const char *fmt, ...)
+int(bl_fail)(struct bl_error *err, enum bl_code code, int sys_errno, const char *fmt, ...)
 {
     va_list args;
 
@@ -50,7 +50,7 @@ int bl_fail(struct bl_error *err, enum bl_code code, int sys_errno, const char *
     return -1;
 }
 
-int bl_fail_context(struct bl_error *err, const char *fmt, ...)
+int(bl_fail_context)(struct bl_error *err, const char *fmt, ...)
 {
     if (!err)
         return -1;
@@ -69,7 +69,7 @@ int bl_fail_context(struct bl_error *err, const char *fmt, ...)
     return -1;
 }
 
-int bl_fail_memory(struct bl_error *err)
+int(bl_fail_memory)(struct bl_error *err)
 {
     return bl_fail(err, BL_RESOURCE_EXHAUSTED, ENOMEM, "allocate memory");
 }

@@ -79,4 +79,11 @@ const char *bl_code_name(enum bl_code code);
 /* bl_error_clear() - Forget a failure that was handled. */
 void bl_error_clear(struct bl_error *err);
 
+#ifdef __clang_analyzer__
+/* The analyser sees one file at a time: it must know that the path goes on as a failure, or it warns of what can't be. */
+#define bl_fail(...)         (bl_fail(__VA_ARGS__), -1)
+#define bl_fail_context(...) (bl_fail_context(__VA_ARGS__), -1)
+#define bl_fail_memory(err)  (bl_fail_memory(err), -1)
+#endif
+
 #endif
