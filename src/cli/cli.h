@@ -3,8 +3,8 @@
  * cli.h - the command line: one file per command over core.h and image.h
  *
  * Exit codes: 0 success; 1 a failure ("Error: ..." on standard error); 2 usage. `run` and `exec` exit with the code of the command
- * they ran, 128 + N when signal N ended it, 126 and 127 when it could not be executed, and 125 when boxlite itself failed before
- * that. A command that was interrupted exits with 128 + the signal.
+ * they ran, 128 + N when signal N ended it, 126 and 127 when it could not be executed. When boxlite itself failed before that,
+ * `run` exits with 125, which no command in the box is likely to use. A command that was interrupted exits with 128 + the signal.
  *
  * One process is one command, in one thread; what is static here is so for that reason.
  */
@@ -20,7 +20,7 @@
 
 #define BL_EXIT_FAILURE 1
 #define BL_EXIT_USAGE   2
-#define BL_EXIT_BOXLITE 125 /* boxlite failed before the user's command started */
+#define BL_EXIT_BOXLITE 125 /* of run: boxlite failed before the user's command started */
 
 /* What belongs to one run of the program. */
 struct bl_cli {

@@ -51,7 +51,7 @@ static int run(struct bl_cli *cli, void *data)
     if (bl_cli_environment(values->env, values->env_files, &env, &err) < 0 || bl_pump_check_tty(pump.tty, &err) < 0)
         return bl_cli_fail(cli, &err);
     if (!bl_cli_open(cli))
-        return BL_EXIT_BOXLITE;
+        return BL_EXIT_FAILURE;
 
     struct bl_open open = {
         .kind = BL_OPEN_EXEC,
@@ -100,7 +100,6 @@ const struct bl_command bl_command_exec = {
     .least_operands = 1,
     .most_operands = -1,
     .operands = "BOX -- COMMAND",
-    .failure = BL_EXIT_BOXLITE,
     .catches_signals = true,
     .run = run,
 };

@@ -65,7 +65,8 @@ static json_t *make_json(const struct row *rows, size_t count)
 
         json_object_set_new(object, "Repository", bl_json_text(rows[i].repository));
         json_object_set_new(object, "Tag", bl_json_text(rows[i].tag));
-        json_object_set_new(object, "ID", bl_json_text(rows[i].digest));
+        json_object_set_new(object, "ID", bl_json_text(rows[i].id));
+        json_object_set_new(object, "Digest", bl_json_text(rows[i].digest));
         json_object_set_new(object, "CreatedAt", bl_json_text(rows[i].created));
         json_object_set_new(object, "Size", json_integer((json_int_t)rows[i].size));
         json_array_append_new(array, object);

@@ -2,8 +2,8 @@
 /*
  * load.c - boxlite load: bring an image into the store
  *
- * On a terminal one line says how far it is and is overwritten; elsewhere each finished layer is a line on standard error. What
- * was loaded goes to standard output.
+ * On a terminal one line says how far it is and is overwritten; elsewhere each layer that was taken is a line on standard error,
+ * so that a failure still ends in one line. What was loaded goes to standard output.
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +20,9 @@ struct load_values {
 /* How much of the progress was shown. */
 struct display {
     bool terminal;
-    bool shown; /* a line stands there that is to be overwritten */
-    unsigned int layer;
+    bool shown;                 /* a line stands there that is to be overwritten */
+    unsigned int layer, layers; /* the one under way, of how many */
+    uint64_t bytes;             /* of it */
 };
 
 static void show_on_terminal(struct display *display, const struct bl_load_progress *progress)
@@ -40,17 +41,28 @@ static void show_on_terminal(struct display *display, const struct bl_load_progr
     display->shown = true;
 }
 
+/* show_layer() - The layer under way is done */
+static void show_layer(const struct display *display)
+{
+    char bytes[32];
+
+    if (display->layer && display->layers)
+        fprintf(stderr, "layer %u of %u: %s\n", display->layer, display->layers, bl_format_bytes(bytes, display->bytes));
+}
+
 static void show(const struct bl_load_progress *progress, void *data)
 {
     struct display *display = data;
-    char bytes[32];
 
     if (display->terminal) {
         show_on_terminal(display, progress);
-    } else if (progress->layer > display->layer && progress->total_bytes && progress->done_bytes >= progress->total_bytes) {
-        display->layer = progress->layer;
-        fprintf(stderr, "layer %u of %u: %s\n", progress->layer, progress->layers, bl_format_bytes(bytes, progress->total_bytes));
+        return;
     }
+    if (progress->layer != display->layer)
+        show_layer(display);
+    display->layer = progress->layer;
+    display->layers = progress->layers;
+    display->bytes = progress->done_bytes;
 }
 
 static void print_loaded(const struct load_values *values, const struct bl_image *image)
@@ -94,6 +106,7 @@ static int run(struct bl_cli *cli, void *data)
         fputs("\r\033[K", stderr);
     if (result < 0)
         return bl_cli_fail(cli, &err);
+    show_layer(&display);
     for (size_t i = 0; i < count; i++)
         print_loaded(values, list[i]);
     bl_image_free_list(list, count);
