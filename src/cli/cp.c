@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cp.c - boxlite cp: files into a box and out of it */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/strings.h"
 #include "cli/cli.h"
 
 struct cp_values {
@@ -17,6 +16,13 @@ struct side {
     char *box; /* NULL: the host */
     const char *path;
 };
+
+static void free_side(struct side *side)
+{
+    free(side->box);
+}
+
+#define cleanup_side __attribute__((cleanup(free_side)))
 
 /* parse_side() - "BOX:PATH" is in a box unless a "/" stands before the colon. Return: 0; -1 when memory ran out */
 static int parse_side(const char *text, struct side *side)
@@ -47,13 +53,11 @@ static int run(struct bl_cli *cli, void *data)
     const struct cp_values *values = data;
     struct bl_copy_options options = {values->follow_links, values->no_overwrite, cli->signal_fd};
     struct bl_error err = BL_ERROR_INIT;
-    struct side from, to = {0};
-    cleanup_free char *from_box = NULL, *to_box = NULL;
+    struct side cleanup_side from = {0};
+    struct side cleanup_side to = {0};
 
     if (parse_side(cli->operands.list[0], &from) < 0 || parse_side(cli->operands.list[1], &to) < 0)
         return BL_EXIT_FAILURE;
-    from_box = from.box;
-    to_box = to.box;
     if (!from.box == !to.box)
         return bl_cli_usage(cli, from.box ? "only one side may be in a box; between two: boxlite cp A:PATH - | boxlite cp - B:PATH"
                                           : "one side must be in a box, written BOX:PATH");

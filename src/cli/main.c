@@ -72,7 +72,6 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
 {
     const struct bl_command *command = cli->command;
     cleanup_free void *values = calloc(1, command->values_bytes + 1);
-    cleanup_free char **operands = NULL;
     char complaint[512];
     int code;
 
@@ -95,7 +94,8 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
             code = command->run(cli, values);
         break;
     }
-    operands = cli->operands.list;
+    free(cli->operands.list);
+    cli->operands = (struct bl_operands){0};
     bl_options_free(command, values);
     if (cli->runtime)
         bl_runtime_close(cli->runtime);

@@ -252,6 +252,8 @@ static enum bl_parse_result scan(const struct bl_command *command, const struct 
         if (code == '?' || code == ':')
             return bad_option(code, argv[at], complaint, size);
         index = code >= 256 ? code - 256 : find_letter(scanner, code);
+        if (index < 0)
+            return bad_option('?', argv[at], complaint, size);
         /* getopt takes any unambiguous start of a name; scripts that use one would break when an option is added. */
         if (code >= 256 && strcspn(argv[at] + 2, "=") != strlen(scanner->options[index]->name))
             return complain(complaint, size, "unexpected argument '%.*s'", (int)strcspn(argv[at], "="), argv[at]);
@@ -274,7 +276,8 @@ static enum bl_parse_result scan(const struct bl_command *command, const struct 
 }
 
 enum bl_parse_result bl_options_parse(const struct bl_command *command, const struct bl_option *globals, int argc, char **argv,
-                                      void *values, void *global_values, struct bl_operands *operands, char *complaint, size_t size)
+                                      void *values, void *global_values, struct bl_operands *operands, char *complaint,
+                                      size_t complaint_bytes)
 {
     struct scanner scanner = {.letters = "-:h", .count = 0};
     enum bl_parse_result result;
@@ -286,9 +289,9 @@ enum bl_parse_result bl_options_parse(const struct bl_command *command, const st
     scanner.longs[scanner.count] = (struct option){"help", no_argument, NULL, HELP_CODE};
     *operands = (struct bl_operands){calloc((size_t)argc + 1, sizeof(char *)), 0, -1};
     if (!operands->list)
-        return complain(complaint, size, "out of memory");
-    result = scan(command, &scanner, argc, argv, values, global_values, operands, complaint, size);
-    return result == BL_PARSE_OK ? check_operands(command, operands, complaint, size) : result;
+        return complain(complaint, complaint_bytes, "out of memory");
+    result = scan(command, &scanner, argc, argv, values, global_values, operands, complaint, complaint_bytes);
+    return result == BL_PARSE_OK ? check_operands(command, operands, complaint, complaint_bytes) : result;
 }
 
 void bl_options_free(const struct bl_command *command, void *values)

@@ -142,7 +142,10 @@ void bl_json_print(FILE *out, const json_t *value)
 
 json_t *bl_json_text(const char *text)
 {
-    json_t *value = text ? json_string(text) : json_null();
+    if (!text)
+        return json_null();
+
+    json_t *value = json_string(text);
 
     if (value)
         return value;

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_cli_signals.py - Ctrl-C and its like: passed on to what runs, cancelling what does not run yet, leaving nothing behind"""
+import os
+import pty
+import signal
+import termios
+import time
+
+import pytest
+
+import home as homes
+
+
+def wait_for(condition):
+    """Waits until something has become true that no descriptor tells."""
+    deadline = time.monotonic() + homes.TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def ready(process):
+    line = process.stdout.readline()
+    assert line == b"ready\n", line + process.stderr.read()
+
+
+def test_signals_reach_the_command(boxlite):
+    box = boxlite.idle()
+    script = "for s in HUP INT QUIT TERM USR1 USR2; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.1; done"
+    process = boxlite.start("exec", box, "--", "sh", "-c", script)
+    ready(process)
+    for name in ("HUP", "QUIT", "USR1", "USR2", "INT", "TERM"):
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        assert process.stdout.readline() == f"{name}\n".encode()
+    process.send_signal(signal.SIGINT)  # the third of INT and TERM: the person means it
+    assert process.wait(homes.TIMEOUT) == 137
+    assert "sleep 0.1" not in boxlite.sh(box, "ps -o args")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_without_handlers_dies_of_them(boxlite, number, code):
+    process = boxlite.start("run", "--rm", "busybox", "sh", "-c", "echo ready; sleep 1000; exit 5")
+    ready(process)
+    process.send_signal(number)
+    process.send_signal(number)
+    process.send_signal(number)
+    assert process.wait(homes.TIMEOUT) in (code, 137), process.stderr.read()
+    assert boxlite.listed() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_start_is_cancelled(boxlite, number, tmp_path):
+    """The guest here never answers, so the boot lasts until somebody gives it up."""
+    from test_bad_input import replace_init
+    runtime = replace_init(tmp_path, "/bin/busybox")
+    process = boxlite.start("run", "busybox", "true", env={"BOXLITE_RUNTIME_DIR": str(runtime), "BOXLITE_START_TIMEOUT": "300"})
+    wait_for(lambda: any(boxlite.shim(box) for box in note(boxlite)))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=homes.TIMEOUT)
+    assert process.returncode == 128 + number and out == b"", (process.returncode, out, err)
+    assert boxlite.listed() == []
+
+
+def note(boxlite):
+    boxlite.note_ids()
+    return boxlite.ids
+
+
+def test_a_closed_pipe_ends_the_command(boxlite):
+    process = boxlite.start("run", "--rm", "busybox", "yes")
+    assert process.stdout.read(2) == b"y\n"
+    process.stdout.close()
+    assert process.wait(homes.TIMEOUT) == 141 and process.stderr.read() == b""
+    assert boxlite.listed() == []
+
+
+def test_the_callers_streams_stay_blocking(boxlite):
+    """Standard streams are shared with the caller: a flag that is set on them would outlive this command."""
+    box = boxlite.idle()
+    read, write = os.pipe()
+    assert boxlite.run("exec", "-i", box, "--", "cat", stdin=b"x", stdout=write).code == 0
+    assert os.get_blocking(write) and os.read(read, 10) == b"x"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_stopped_command_gives_the_terminal_back(boxlite):
+    box = boxlite.idle()
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = boxlite.start("exec", "-it", box, "--", "sh", "-c", "echo re''ady; sleep 1000", stdin=slave, stdout=slave, stderr=slave)
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(master, 1000)
+    assert termios.tcgetattr(slave) != before
+    process.send_signal(signal.SIGTSTP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    assert termios.tcgetattr(slave) == before
+    process.send_signal(signal.SIGCONT)
+    wait_for(lambda: termios.tcgetattr(slave) != before)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(homes.TIMEOUT) == 143
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
