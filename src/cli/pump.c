@@ -7,7 +7,7 @@
  * in the box (and nothing else), and both directions run at once.
  *
  * Signals that a person sends are passed on. Who asks three times (INT, TERM) means it: the command is then killed. When whoever
- * read standard output has gone, the session is hung up and the exit code is that of SIGPIPE, as for any program in a pipe.
+ * read standard output has gone, the command is killed too, and the exit code is that of SIGPIPE, as for any program in a pipe.
  */
 #include "cli/pump.h"
 
@@ -66,7 +66,11 @@ static void on_exited(struct bl_session *session, const struct bl_exit *exit, vo
 const struct bl_session_events bl_pump_events = {
     .opened = on_opened, .output = on_output, .writable = on_writable, .exited = on_exited};
 
-/* reader_gone() - An output can't be written any more: what the command still says there is thrown away */
+/*
+ * reader_gone() - An output can't be written any more: what the command still says there is thrown away
+ *
+ * Without standard output the command is killed, but its end is waited for: a box then ends in order, its disk synced.
+ */
 static void reader_gone(struct bl_pump *pump, int index)
 {
     int error = errno;
@@ -79,7 +83,9 @@ static void reader_gone(struct bl_pump *pump, int index)
         return;
     if (error != EPIPE)
         bl_cli_complain("write to standard output: %s", strerror(error));
-    pump->quit = error == EPIPE ? 128 + SIGPIPE : BL_EXIT_FAILURE;
+    pump->lost = error == EPIPE ? 128 + SIGPIPE : BL_EXIT_FAILURE;
+    if (pump->opened && !pump->exited)
+        bl_session_signal(pump->session, SIGKILL);
 }
 
 /* send_output() - Write what can be written now, keep the rest; credit follows what was really written */
@@ -289,8 +295,8 @@ void bl_pump_end(struct bl_pump *pump)
 
 int bl_pump_report(const struct bl_pump *pump, const char *command)
 {
-    if (pump->quit)
-        return pump->quit;
+    if (pump->quit || pump->lost)
+        return pump->quit ? pump->quit : pump->lost;
     if (pump->exit.error[0])
         bl_cli_complain("Execution error: %s", pump->exit.error);
     else if (pump->exit.timed_out)

@@ -27,6 +27,7 @@ struct bl_pump {
     int early_signal; /* came before the command ran */
     int interrupts;   /* how often a person asked it to end */
     int quit;         /* exit code to leave with at once; 0: none */
+    int lost;         /* exit code once the command has ended, because its output could not be written; 0: none */
     struct bl_exit exit;
 };
 

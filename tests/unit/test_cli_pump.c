@@ -162,6 +162,8 @@ static int step_flood(struct bl_session *session, enum bl_channel channel)
     static uint8_t bytes[BL_FRAME_PAYLOAD_MAX];
     uint64_t left = session->flood_bytes - session->flooded;
 
+    if (session->signal_count)
+        return leave(session, 128 + session->signals[0]);
     session->flooded += give(session, channel, bytes, left < sizeof bytes ? (size_t)left : sizeof bytes);
     if (session->flooded < session->flood_bytes && session->under_way < BL_WINDOW_BYTES)
         wake(session);
@@ -347,6 +349,7 @@ static void end_of_input_alone_is_passed_on(void **state)
     assert_int_equal(finish(&child), 7);
 }
 
+/* A flood ends by a signal only; that it was told one shows in its end. */
 static void a_reader_that_leaves_ends_it(void **state)
 {
     struct child child = start(FLOOD, UINT64_MAX / 2, false, false);
