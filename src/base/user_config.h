@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * user_config.h - ~/.config/boxlite/config.json: what a user settled once for all commands
+ *
+ *     {
+ *       "home_dir": "/data/boxlite",
+ *       "cpus": 1, "memory_mib": 512,
+ *       "ca_file": "/etc/ssl/our-ca.pem",
+ *       "image_registries": [
+ *         {"host": "registry.example:5000", "transport": "https", "skip_verify": false, "search": true,
+ *          "auth": {"type": "basic", "username": "me", "password": "..."}}
+ *       ]
+ *     }
+ *
+ * All members are optional; "transport" is also understood as "protocol". "auth" has the types anonymous, basic (username and
+ * password) and bearer (token). A member that is not known is an error, since a mistyped one would silently do nothing. A host
+ * stands once. The order of the registries is the order in which names without a registry are looked up on those with "search".
+ */
+#ifndef BL_BASE_USER_CONFIG_H
+#define BL_BASE_USER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+enum bl_registry_auth { BL_REGISTRY_AUTH_UNSET, BL_REGISTRY_AUTH_ANONYMOUS, BL_REGISTRY_AUTH_BASIC, BL_REGISTRY_AUTH_BEARER };
+
+/* What is settled about one registry. Owned strings; the secrets are wiped when they are freed. */
+struct bl_registry_setting {
+    char *host;         /* "registry.example:5000" */
+    bool transport_set; /* false: https, and for loopback also http */
+    bool plain_http;
+    bool skip_verify; /* trust any certificate */
+    bool search;      /* names without a registry are looked up here */
+    enum bl_registry_auth auth;
+    char *username, *password; /* BL_REGISTRY_AUTH_BASIC */
+    char *token;               /* BL_REGISTRY_AUTH_BEARER */
+};
+
+struct bl_user_config {
+    char *home_dir;                /* absolute, or NULL */
+    char *ca_file;                 /* certificates to trust instead of the system's, or NULL */
+    unsigned int cpus, memory_mib; /* 0: the built-in default */
+    struct bl_registry_setting *registries;
+    size_t registry_count;
+};
+
+#define BL_USER_CONFIG_INIT                                                                                                        \
+    {                                                                                                                              \
+        NULL, NULL, 0, 0, NULL, 0                                                                                                  \
+    }
+
+/*
+ * bl_user_config_load() - Read a configuration
+ * @path: the file, which must exist; NULL: $XDG_CONFIG_HOME/boxlite/config.json, or below ~/.config, if it is there
+ * @out: empty (BL_USER_CONFIG_INIT)
+ *
+ * Return: 0; -1 with BL_CONFIG and a message that names the file and the member
+ */
+int bl_user_config_load(const char *path, struct bl_user_config *out, struct bl_error *err);
+
+/* bl_user_config_parse() - The same from memory. @what: how messages call it */
+int bl_user_config_parse(const void *bytes, size_t length, const char *what, struct bl_user_config *out, struct bl_error *err);
+
+/*
+ * bl_user_config_prefer() - Put a registry in front of the search order, as --registry does
+ *
+ * What the file says about that host otherwise stays true. Return: 0; -1: BL_INVALID_ARGUMENT
+ */
+int bl_user_config_prefer(struct bl_user_config *config, const char *host, struct bl_error *err);
+
+/* bl_user_config_registry() - What is settled about a host. Return: NULL when nothing is */
+const struct bl_registry_setting *bl_user_config_registry(const struct bl_user_config *config, const char *host);
+
+/* bl_user_config_dir() - Where the user's files of boxlite are. Return: allocated; NULL with errno (ENOENT: no home directory) */
+char *bl_user_config_dir(void);
+
+void bl_user_config_free(struct bl_user_config *config);
+
+#endif
