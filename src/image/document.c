@@ -187,7 +187,7 @@ static int copy_member(const json_t *object, const char *key, const char *what, 
         return 0;
     if (!json_is_string(value) || strlen(json_string_value(value)) >= size)
         return bl_fail(err, BL_IMAGE, 0, "%s: %s is no string of less than %zu bytes", what, key, size);
-    strcpy(out, json_string_value(value));
+    snprintf(out, size, "%s", json_string_value(value));
     return 0;
 }
 

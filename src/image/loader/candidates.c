@@ -189,8 +189,8 @@ static int add_manifest(struct bl_load *load, const struct bl_descriptor *descri
     }
     candidate->manifest = *manifest;
     candidate->reference = reference_from(load, said);
-    strcpy(candidate->manifest_digest, descriptor->digest);
-    strcpy(candidate->config_digest, candidate->manifest.config.digest);
+    snprintf(candidate->manifest_digest, sizeof candidate->manifest_digest, "%s", descriptor->digest);
+    snprintf(candidate->config_digest, sizeof candidate->config_digest, "%s", candidate->manifest.config.digest);
     blob_name(candidate->config_digest, name);
     candidate->config_name = strdup(name);
     for (size_t i = 0; i < candidate->manifest.layer_count; i++) {

@@ -37,7 +37,7 @@ int bl_disk_key(const struct bl_layer_source *layers, size_t count, char key[65]
 
     if (!text)
         return bl_fail_memory(err);
-    strcpy(text, FORMAT);
+    memcpy(text, FORMAT, sizeof FORMAT);
     for (size_t i = 0; i < count; i++)
         at += (size_t)sprintf(text + at, "%s\n", layers[i].diff_id);
     return bl_sha256_hex(text, length, key, err);

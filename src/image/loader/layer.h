@@ -10,12 +10,12 @@ struct archive;
 
 /*
  * bl_layer_apply() - Read a layer and apply it
- * @tar: decompressed bytes of the layer; read to its end only as far as the archive goes
+ * @stream: decompressed bytes of the layer; read to its end only as far as the archive goes
  * @what: how messages call it
  *
  * Return: 0; -1: BL_IMAGE, BL_RESOURCE_EXHAUSTED (a limit, or the disk), BL_STOPPED, BL_STORAGE
  */
-int bl_layer_apply(struct bl_load *load, struct bl_stream *tar, struct bl_tree *tree, struct bl_ext4 *ext4, const char *what,
+int bl_layer_apply(struct bl_load *load, struct bl_stream *stream, struct bl_tree *tree, struct bl_ext4 *ext4, const char *what,
                    struct bl_error *err);
 
 /*

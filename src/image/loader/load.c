@@ -63,7 +63,7 @@ static int read_config(struct bl_source *source, struct bl_candidate *candidate,
     char wanted[BL_DIGEST_MAX] = "", hex[65];
 
     if (candidate->config_digest[0])
-        strcpy(wanted, candidate->config_digest);
+        snprintf(wanted, sizeof wanted, "%s", candidate->config_digest);
     else
         digest_of_name(candidate->config_name, wanted);
     if (bl_source_read(source, candidate->config_name, wanted[0] ? wanted : NULL, &described->bytes, err)) {
@@ -79,7 +79,7 @@ static int read_config(struct bl_source *source, struct bl_candidate *candidate,
         if (bl_sha256_hex(bl_buffer_data(&described->bytes), described->bytes.length, hex, err))
             return -1;
         snprintf(candidate->config_digest, sizeof candidate->config_digest, "sha256:%s", hex);
-        strcpy(candidate->manifest_digest, candidate->config_digest);
+        snprintf(candidate->manifest_digest, sizeof candidate->manifest_digest, "%s", candidate->config_digest);
     }
     return bl_config_parse(bl_buffer_data(&described->bytes), described->bytes.length, "the image's configuration",
                            &described->document, err);
