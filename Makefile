@@ -44,8 +44,8 @@ fuzz: ## run the fuzzers for a while
 	@tests/fuzz/run
 
 install: all ## install to PREFIX (/usr/local) beneath DESTDIR
-	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) -Dlibdir=lib
-	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --strip --quiet
+	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) && ninja -C $(BUILD) -j$(JOBS) >/dev/null
+	@DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD) --no-rebuild --strip --quiet
 
 clean: ## remove what was built here (the kernels' cache stays)
 	rm -rf $(BUILD) $(wildcard build-*)
