@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * home.h - the two places that a runtime works with: the home, where its boxes are, and the runtime directory, where its programs
+ * are
+ *
+ * A home:
+ *     db/          the database (core/store.h)
+ *     boxes/<id>/  one box: its locks, sockets, disks and logs (proto/launch.h names the files)
+ *     images/      the image part's (image/image.h)
+ */
+#ifndef BL_CORE_HOME_H
+#define BL_CORE_HOME_H
+
+#include "base/error.h"
+
+#define BL_HOME_PATH_MAX 4000 /* bytes; a box's files lie below it, and PATH_MAX is 4096 */
+
+/*
+ * bl_home_open() - Make a home where it is missing, and check that it can serve as one
+ * @home_fd, @boxes_fd: the directories, for the caller to close
+ *
+ * Return: 0; -1: BL_CONFIG (not absolute, too long), BL_STORAGE (not writable, on a network file system, locks don't work)
+ */
+int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error *err);
+
+/* bl_runtime_dir_find() - Where shim, kernels and image part are (see the design, 9). Return: allocated; NULL with *@err */
+char *bl_runtime_dir_find(struct bl_error *err);
+
+/* A guest kernel that goes with an initramfs. Owned paths. */
+struct bl_guest_files {
+    const char *kind; /* "tuned", "stock" */
+    char *kernel;
+    char *initramfs;
+};
+/*
+ * bl_guest_files_find() - The tuned kernel when there is one, else the distribution's
+ *
+ * BOXLITE_KERNEL_KIND=tuned|stock insists on one.
+ *
+ * Return: 0; -1: BL_ENGINE (none, with what to do), BL_CONFIG
+ */
+int bl_guest_files_find(const char *runtime_dir, struct bl_guest_files *out, struct bl_error *err);
+void bl_guest_files_free(struct bl_guest_files *files);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * remove.c - removing boxes, and sweeping what nothing owns
+ *
+ * The record goes first, then the files, the lifecycle lock's last: whatever kills a removal half-way, what is left is a directory
+ * without a record, which the next sweep takes for what it is.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "core/change.h"
+#include "core/lock.h"
+#include "core/names.h"
+#include "proto/launch.h"
+
+#define FORCED_GRACE_MS 0 /* a forced removal throws the box's disk away: there is nothing to sync */
+
+/* remove_files() - A box's directory; the lock file, whose lock the caller holds, and the directory last. Return: 0; -1 with errno
+ */
+static int remove_files(struct bl_runtime *runtime, const char *id)
+{
+    int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir) {
+        bl_close_fd(&fd);
+        return errno == ENOENT ? 0 : -1;
+    }
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
+            continue;
+        if (bl_remove_tree(fd, entry->d_name) < 0)
+            return -1;
+    }
+    if (unlinkat(fd, BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT)
+        return -1;
+    return unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err)
+{
+    if (bl_store_delete(runtime->store, id, err) < 0)
+        return -1;
+    if (remove_files(runtime, id) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "remove %s/boxes/%s (the box is forgotten; `boxlite gc` tries again)", runtime->home,
+                       id);
+    bl_log(BL_LOG_INFO, "box %s: removed", id);
+    return 0;
+}
+
+/* forget_lost() - A record whose directory was removed by hand. Return: 1 forgotten; 0: it has a directory; -1 */
+static int forget_lost(struct bl_runtime *runtime, const char *name, struct bl_error *err)
+{
+    cleanup_record struct bl_record record = {0};
+
+    if (bl_store_find(runtime->store, name, &record, err) < 0)
+        return -1;
+    if (faccessat(runtime->boxes_fd, record.id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+        return 0;
+    return bl_store_delete(runtime->store, record.id, err) < 0 ? -1 : 1;
+}
+
+int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, struct bl_error *err)
+{
+    struct bl_error local = BL_ERROR_INIT;
+    cleanup_record struct bl_record record = {0};
+    struct bl_verdict verdict;
+    int lock_fd;
+
+    if (!err)
+        err = &local;
+    if (bl_runtime_check(runtime, err) < 0)
+        return -1;
+    if (bl_change_begin(runtime, name, BL_NEVER, -1, &lock_fd, &record, &verdict, err) < 0) {
+        int forgotten = err->code == BL_NOT_FOUND ? forget_lost(runtime, name, err) : 0;
+
+        return forgotten > 0 ? 0 : -1;
+    }
+
+    cleanup_lifecycle int lock = lock_fd;
+
+    if (verdict.runs && !force)
+        return bl_fail(err, BL_INVALID_STATE, 0, "box %s is running: stop it first, or use --force", name);
+    if (verdict.runs && bl_stop_running(runtime, &record, &verdict, FORCED_GRACE_MS, -1, err) < 0)
+        return -1;
+    if (bl_disk_lock_wait(runtime->boxes_fd, record.id, bl_deadline_in(BL_DEFAULT_STOP_GRACE_MS), -1, err) < 0)
+        return -1;
+    bl_runtime_detach(runtime, record.id);
+    return bl_remove_dead(runtime, record.id, err);
+}
+
+/* nothing_lives() - Whether both the shim's and the disk's lock of a directory are free. */
+static bool nothing_lives(struct bl_runtime *runtime, const char *id)
+{
+    pid_t holder;
+
+    return bl_shim_lock_probe(runtime->boxes_fd, id, &holder) == BL_LOCK_FREE &&
+           bl_disk_lock_probe(runtime->boxes_fd, id) == BL_LOCK_FREE;
+}
+
+/* sweep_box() - Clear what a dead box left, and remove it when that was its wish. The caller holds no lock. */
+static void sweep_box(struct bl_runtime *runtime, const char *id)
+{
+    cleanup_lifecycle int lock = bl_lifecycle_try(runtime->boxes_fd, id);
+    cleanup_record struct bl_record record = {0};
+    struct bl_verdict verdict;
+
+    if (lock < 0 || bl_store_get(runtime->store, id, &record, NULL) < 0 ||
+        bl_judge(runtime, &record, BL_JUDGE_HOLDER, &verdict, NULL) < 0)
+        return;
+    if (verdict.runs || *verdict.trouble || !nothing_lives(runtime, id))
+        return;
+    if (record.auto_remove && bl_has_ended(&record, &verdict))
+        bl_remove_dead(runtime, id, NULL);
+    else
+        bl_clean_up_box(runtime, id);
+}
+
+/* sweep_directory() - Remove a directory that no record knows, if nothing lives in it. */
+static void sweep_directory(struct bl_runtime *runtime, const char *id)
+{
+    cleanup_lifecycle int lock = bl_lifecycle_try(runtime->boxes_fd, id);
+    cleanup_record struct bl_record record = {0};
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (lock < 0) {
+        /* A creation that died before its first file, or one that is just about to make it, and then begins anew. */
+        if (errno == ENOENT)
+            unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR);
+        return;
+    }
+    if (bl_store_get(runtime->store, id, &record, &err) == 0 || err.code != BL_NOT_FOUND || !nothing_lives(runtime, id))
+        return;
+    if (remove_files(runtime, id) == 0)
+        bl_log(BL_LOG_INFO, "box %s: swept, no record knows it", id);
+}
+
+void bl_sweep_doomed(struct bl_runtime *runtime)
+{
+    struct bl_record *list;
+    size_t count;
+
+    if (bl_store_list(runtime->store, BL_STORE_AUTO_REMOVE, &list, &count, NULL) < 0)
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct bl_verdict verdict;
+
+        if (bl_judge(runtime, &list[i], BL_JUDGE_LOOK, &verdict, NULL) == 0 && bl_has_ended(&list[i], &verdict))
+            sweep_box(runtime, list[i].id);
+    }
+    bl_store_list_free(list, count);
+}
+
+int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err)
+{
+    struct bl_record *list;
+    size_t count;
+
+    if (bl_runtime_check(runtime, err) < 0)
+        return -1;
+
+    int fd = openat(runtime->boxes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (!dir) {
+        bl_close_fd(&fd);
+        return bl_fail(err, BL_STORAGE, errno, "read %s/boxes", runtime->home);
+    }
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        cleanup_record struct bl_record record = {0};
+        struct bl_error missing = BL_ERROR_INIT;
+
+        if (bl_box_id_valid(entry->d_name) && bl_store_get(runtime->store, entry->d_name, &record, &missing) < 0 &&
+            missing.code == BL_NOT_FOUND)
+            sweep_directory(runtime, entry->d_name);
+    }
+    if (bl_store_list(runtime->store, BL_STORE_ALL, &list, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        sweep_box(runtime, list[i].id);
+    bl_store_list_free(list, count);
+    return 0;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runtime.c - opening, describing and closing a home; see core.h */
+#include "core/runtime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "core/control.h"
+#include "core/home.h"
+#include "core/judge.h"
+#include "vmm/probe.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+int bl_runtime_check(const struct bl_runtime *runtime, struct bl_error *err)
+{
+    if (runtime->owner != getpid())
+        return bl_fail(err, BL_INVALID_STATE, 0, "this runtime was opened before a fork: open one in this process, or exec");
+    return 0;
+}
+
+/*
+ * adopt_child() - Reap a box's shim that an earlier runtime of this very process started
+ *
+ * It may even have ended already. Whether it is a child of this process only waitid() can say, and with WNOWAIT it takes nothing.
+ */
+static void adopt_child(struct bl_runtime *runtime, const struct bl_process *shim)
+{
+    siginfo_t info = {0};
+    uint64_t ticks = 0;
+
+    if (shim->pid <= 0 || strcmp(shim->boot_id, bl_boot_id()) != 0)
+        return;
+
+    cleanup_close int fd = (int)syscall(SYS_pidfd_open, shim->pid, 0);
+
+    if (fd < 0 || bl_process_start_ticks(shim->pid, &ticks, NULL) < 0 || ticks != shim->start_ticks ||
+        waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        return;
+    bl_child_release(runtime->reaper, bl_reaper_register(runtime->reaper, shim->pid, fd, NULL));
+}
+
+/* judge_claims() - Judge what claims to run, so that records tell the truth from the start. */
+static int judge_claims(struct bl_runtime *runtime, struct bl_error *err)
+{
+    struct bl_record *list;
+    size_t count;
+
+    if (bl_store_list(runtime->store, BL_STORE_CLAIM_TO_RUN, &list, &count, err) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct bl_verdict verdict;
+
+        adopt_child(runtime, &list[i].state.shim);
+        /* One that can't be judged does not keep the others from being used. */
+        bl_judge(runtime, &list[i], BL_JUDGE_LOOK, &verdict, NULL);
+    }
+    bl_store_list_free(list, count);
+    return 0;
+}
+
+int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *err)
+{
+    struct bl_runtime *runtime = calloc(1, sizeof *runtime);
+
+    *out = NULL;
+    if (!runtime)
+        return bl_fail_memory(err);
+    runtime->owner = getpid();
+    runtime->home_fd = runtime->boxes_fd = -1;
+    pthread_mutex_init(&runtime->attached_lock, NULL);
+    runtime->home = home ? strdup(home) : bl_runtime_default_home(err);
+
+    size_t length = runtime->home ? strlen(runtime->home) : 0;
+
+    while (length > 1 && runtime->home[length - 1] == '/')
+        runtime->home[--length] = '\0';
+    if (home && !runtime->home)
+        bl_fail_memory(err);
+    if (!runtime->home || bl_home_open(runtime->home, &runtime->home_fd, &runtime->boxes_fd, err) < 0 ||
+        !(runtime->runtime_dir = bl_runtime_dir_find(err)) ||
+        bl_store_open(runtime->home_fd, runtime->home, &runtime->store, err) < 0 ||
+        bl_images_open(runtime->home, runtime->runtime_dir, &runtime->images, err) < 0 ||
+        bl_reaper_new(&runtime->reaper, err) < 0 || judge_claims(runtime, err) < 0) {
+        bl_runtime_close(runtime);
+        return -1;
+    }
+    *out = runtime;
+    return 0;
+}
+
+int bl_runtime_attach(struct bl_runtime *runtime, const char *id, const struct bl_process *shim)
+{
+    struct bl_attached *attached = calloc(1, sizeof *attached);
+
+    if (!attached)
+        return -1;
+    memcpy(attached->id, id, sizeof attached->id);
+    attached->shim = *shim;
+    pthread_mutex_lock(&runtime->attached_lock);
+    attached->next = runtime->attached;
+    runtime->attached = attached;
+    pthread_mutex_unlock(&runtime->attached_lock);
+    return 0;
+}
+
+void bl_runtime_detach(struct bl_runtime *runtime, const char *id)
+{
+    pthread_mutex_lock(&runtime->attached_lock);
+    for (struct bl_attached **at = &runtime->attached; *at;) {
+        struct bl_attached *attached = *at;
+
+        if (strcmp(attached->id, id) != 0) {
+            at = &attached->next;
+            continue;
+        }
+        *at = attached->next;
+        free(attached);
+    }
+    pthread_mutex_unlock(&runtime->attached_lock);
+}
+
+/* take_attached() - All of them, out of the runtime. */
+static struct bl_attached *take_attached(struct bl_runtime *runtime)
+{
+    pthread_mutex_lock(&runtime->attached_lock);
+
+    struct bl_attached *list = bl_steal_ptr(&runtime->attached);
+
+    pthread_mutex_unlock(&runtime->attached_lock);
+    return list;
+}
+
+/* stop_attached() - Stop what this runtime started and was to end with it: ask all at once, then see each of them end. */
+static void stop_attached(struct bl_runtime *runtime)
+{
+    struct bl_attached *list = take_attached(runtime);
+
+    for (const struct bl_attached *attached = list; attached; attached = attached->next) {
+        if (bl_process_check(&attached->shim, attached->id) != BL_IDENTITY_SAME)
+            continue;
+
+        cleanup_close int asked = bl_control_stop(runtime->boxes_fd, attached->id, BL_DEFAULT_STOP_GRACE_MS);
+
+        if (asked < 0)
+            bl_log(BL_LOG_DEBUG, "box %s: its control socket does not answer", attached->id);
+    }
+    while (list) {
+        struct bl_attached *attached = list;
+        struct bl_error err = BL_ERROR_INIT;
+
+        list = attached->next;
+        /* A life of the box that somebody else began since is theirs. */
+        if (bl_process_check(&attached->shim, attached->id) == BL_IDENTITY_SAME &&
+            bl_box_stop(runtime, attached->id, BL_DEFAULT_STOP_GRACE_MS, -1, &err) < 0 && err.code != BL_NOT_FOUND)
+            bl_log(BL_LOG_WARN, "box %s: %s", attached->id, err.message);
+        free(attached);
+    }
+}
+
+void bl_runtime_close(struct bl_runtime *runtime)
+{
+    if (!runtime)
+        return;
+    /* A forked child has copies of descriptors and of a database connection that are its parent's: it must not even close them. */
+    if (runtime->owner != getpid())
+        return;
+    if (runtime->store && runtime->reaper)
+        stop_attached(runtime);
+    bl_reaper_free(runtime->reaper);
+    if (runtime->images)
+        bl_images_close(runtime->images);
+    bl_store_close(runtime->store);
+    bl_close_fd(&runtime->boxes_fd);
+    bl_close_fd(&runtime->home_fd);
+    pthread_mutex_destroy(&runtime->attached_lock);
+    free(runtime->runtime_dir);
+    free(runtime->home);
+    free(runtime);
+}
+
+const char *bl_runtime_home(const struct bl_runtime *runtime)
+{
+    return runtime->home;
+}
+
+struct bl_images *bl_runtime_images(struct bl_runtime *runtime)
+{
+    return runtime->images;
+}
+
+/* count_boxes() - How many boxes there are, by what is true of them. */
+static int count_boxes(struct bl_runtime *runtime, struct bl_runtime_info *out, struct bl_error *err)
+{
+    struct bl_box_info *list;
+    size_t count;
+
+    if (bl_box_list(runtime, &list, &count, err) < 0)
+        return -1;
+    out->boxes = (unsigned int)count;
+    for (size_t i = 0; i < count; i++) {
+        if (bl_state_claims_to_run(list[i].status))
+            out->running++;
+        else if (list[i].status == BL_BOX_CONFIGURED)
+            out->configured++;
+        else
+            out->stopped++;
+    }
+    bl_box_list_free(list, count);
+    return 0;
+}
+
+int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out, struct bl_error *err)
+{
+    struct bl_image **images = NULL;
+    struct bl_guest_files guest = {0};
+    struct bl_engine_choice engine;
+    size_t count = 0;
+
+    *out = (struct bl_runtime_info){0};
+    if (bl_runtime_check(runtime, err) < 0 || count_boxes(runtime, out, err) < 0 ||
+        bl_images_list(runtime->images, &images, &count, err) < 0)
+        return -1;
+    bl_image_free_list(images, count);
+    out->images = (unsigned int)count;
+    bl_engine_probe(&engine);
+    bl_guest_files_find(runtime->runtime_dir, &guest, NULL);
+    out->engine = *engine.name ? strdup(engine.name) : NULL;
+    out->engine_reason = strdup(engine.reason);
+    out->virtualization = strdup(engine.virtualization);
+    out->runtime_dir = strdup(runtime->runtime_dir);
+    out->kernel_kind = guest.kind ? strdup(guest.kind) : NULL;
+    out->kernel = bl_steal_ptr(&guest.kernel);
+    bl_guest_files_free(&guest);
+    if ((*engine.name && !out->engine) || !out->engine_reason || !out->virtualization || !out->runtime_dir) {
+        bl_runtime_info_free(out);
+        return bl_fail_memory(err);
+    }
+    return 0;
+}
+
+void bl_runtime_info_free(struct bl_runtime_info *info)
+{
+    free(info->engine);
+    free(info->engine_reason);
+    free(info->virtualization);
+    free(info->kernel);
+    free(info->kernel_kind);
+    free(info->runtime_dir);
+    *info = (struct bl_runtime_info){0};
+}
