@@ -287,18 +287,22 @@ struct remains {
     bool config_used;
 };
 
-static int find_remains(const struct bl_images *images, const struct bl_image *gone, struct remains *remains, struct bl_error *err)
+/* find_remains() - When a record can't be read it could be of any image: nothing more may go then. */
+static struct remains find_remains(const struct bl_images *images, const struct bl_image *gone)
 {
     cleanup_list struct list all = {0};
+    struct bl_error failure = BL_ERROR_INIT;
+    struct remains remains = {false, false};
 
-    *remains = (struct remains){0};
-    if (read_all(images, true, &all, err))
-        return -1;
-    for (size_t i = 0; i < all.count; i++) {
-        remains->disk_used |= strcmp(all.images[i]->disk_key, gone->disk_key) == 0;
-        remains->config_used |= strcmp(all.images[i]->config_digest, gone->config_digest) == 0;
+    if (read_all(images, true, &all, &failure)) {
+        bl_log(BL_LOG_WARN, "the disk of %s is kept: %s", gone->reference, failure.message);
+        return (struct remains){true, true};
     }
-    return 0;
+    for (size_t i = 0; i < all.count; i++) {
+        remains.disk_used |= strcmp(all.images[i]->disk_key, gone->disk_key) == 0;
+        remains.config_used |= strcmp(all.images[i]->config_digest, gone->config_digest) == 0;
+    }
+    return remains;
 }
 
 /* remove_disk() - Unlink a disk and its lock's file; the caller holds the lock. */
@@ -332,8 +336,7 @@ static int remove_one(const struct bl_images *images, int images_fd, const struc
         return bl_fail(err, BL_STORAGE, errno, "remove %s/%s", images->path, path);
     if (removed)
         removed(untagged, data);
-    if (find_remains(images, image, &remains, err))
-        return -1;
+    remains = find_remains(images, image);
     if (!remains.disk_used && remove_disk(images_fd, image->disk_key))
         return bl_fail(err, BL_STORAGE, errno, "remove %s", image->disk_path);
     if (!remains.config_used && removed)

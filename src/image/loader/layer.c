@@ -48,7 +48,7 @@ static la_ssize_t read_stream(struct archive *archive, void *data, const void **
     return got;
 }
 
-int bl_tar_open(struct bl_tar *tar, struct bl_stream *stream, struct bl_error *err)
+int bl_tar_open(struct bl_tar *tar, struct bl_stream *stream, const char *what, struct bl_error *err)
 {
     *tar = (struct bl_tar){.archive = archive_read_new(), .stream = stream};
     if (!tar->archive)
@@ -58,7 +58,7 @@ int bl_tar_open(struct bl_tar *tar, struct bl_stream *stream, struct bl_error *e
         archive_read_support_format_empty(tar->archive) == ARCHIVE_OK &&
         archive_read_open(tar->archive, tar, NULL, read_stream, NULL) == ARCHIVE_OK)
         return 0;
-    bl_tar_fail(tar, "open the archive", err);
+    bl_tar_fail(tar, what, err);
     bl_tar_close(tar);
     return -1;
 }
@@ -201,7 +201,7 @@ int bl_layer_apply(struct bl_load *load, struct bl_stream *stream, struct bl_tre
 {
     struct layer layer = {.load = load, .tree = tree, .ext4 = ext4, .what = what};
     void *before = bl_bytes_begin();
-    int result = bl_tar_open(&layer.tar, stream, err);
+    int result = bl_tar_open(&layer.tar, stream, what, err);
 
     if (!result) {
         bl_tree_begin_layer(tree);

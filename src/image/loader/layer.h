@@ -28,8 +28,8 @@ struct bl_tar {
     struct bl_error failure; /* of the stream, which libarchive would lose */
 };
 
-/* bl_tar_open() - Read a tar archive; the stream stays the caller's. Return: 0; -1 with @err */
-int bl_tar_open(struct bl_tar *tar, struct bl_stream *stream, struct bl_error *err);
+/* bl_tar_open() - Read a tar archive; the stream stays the caller's. @what: how messages call it. Return: 0; -1 with @err */
+int bl_tar_open(struct bl_tar *tar, struct bl_stream *stream, const char *what, struct bl_error *err);
 void bl_tar_close(struct bl_tar *tar);
 /* bl_tar_fail() - Say why libarchive failed. Return: always -1 */
 int bl_tar_fail(struct bl_tar *tar, const char *what, struct bl_error *err);

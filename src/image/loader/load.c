@@ -258,7 +258,7 @@ int bl_loader_load(const char *images_path, const struct bl_load_request *reques
                    struct bl_error *err)
 {
     cleanup_close int images_fd = open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct bl_load load = {.images_fd = images_fd, .images_path = images_path, .request = request};
+    struct bl_load load = {.images_fd = images_fd, .images_path = images_path, .request = request, .progress.what = "reading"};
     struct bl_candidates candidates = {0};
     struct bl_source *source;
     int result;

@@ -185,7 +185,7 @@ static int read_members(struct bl_source *source, struct bl_stream *stream, stru
     uint64_t spooled = 0;
     int result;
 
-    if (bl_tar_open(&tar, stream, err))
+    if (bl_tar_open(&tar, stream, source->what, err))
         return -1;
     while ((result = archive_read_next_header(tar.archive, &entry)) == ARCHIVE_OK || result == ARCHIVE_WARN) {
         if (read_member(source, &tar, entry, &spooled, err)) {
