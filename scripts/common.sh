@@ -38,7 +38,8 @@ update_lists_once() {
     [ "$(id -u)" = 0 ] && [ -z "${lists_updated:-}" ] || return 1
     lists_updated=1
     say "updating the package lists (apt-get update)"
-    apt-get -qq -o DPkg::Lock::Timeout=600 update
+    # A source that we do not need may be down; what we do need shows itself right after.
+    apt-get -qq -o DPkg::Lock::Timeout=600 update >&2 || say "apt-get update had trouble, see above; going on with what it got"
 }
 
 # need_package_lists NAME - makes sure that apt knows NAME.
