@@ -133,6 +133,9 @@ int bl_image_lock(int images_fd, const char *key, int cancel_fd, struct bl_error
     char name[128];
 
     snprintf(name, sizeof name, "locks/%s.lock", key);
+    /* A store that was copied or tidied by hand may lack the folder. */
+    if (mkdirat(images_fd, "locks", 0700) < 0 && errno != EEXIST)
+        return bl_fail(err, BL_STORAGE, errno, "make the folder images/locks");
     for (;;) {
         cleanup_close int fd = openat(images_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         struct stat opened, named;
