@@ -36,7 +36,7 @@ void bl_buffer_consume(struct bl_buffer *buffer, size_t length);
 /* bl_buffer_data() - The first byte; valid until the next append, reserve or free. */
 static inline uint8_t *bl_buffer_data(const struct bl_buffer *buffer)
 {
-    return buffer->memory + buffer->start;
+    return buffer->memory ? buffer->memory + buffer->start : NULL;
 }
 static inline size_t bl_buffer_room(const struct bl_buffer *buffer)
 {

@@ -446,10 +446,13 @@ struct bl_buffer layout_tar(const struct layout *layout)
 {
     struct bl_buffer tar = TAR_INIT;
 
-    for (size_t i = 0; i < layout->count; i++)
-        tar_add(&tar, &(struct entry){.path = layout->files[i].name,
-                                      .data = (const char *)bl_buffer_data(&layout->files[i].bytes),
-                                      .length = layout->files[i].bytes.length});
+    for (size_t i = 0; i < layout->count; i++) {
+        const struct bl_buffer *bytes = &layout->files[i].bytes;
+        struct entry entry = {.path = layout->files[i].name, .length = bytes->length};
+
+        entry.data = bytes->length ? (const char *)bl_buffer_data(bytes) : NULL;
+        tar_add(&tar, &entry);
+    }
     tar_end(&tar);
     return tar;
 }

@@ -176,6 +176,7 @@ static void refuses_attributes_that_do_not_fit(void **state)
 static void refuses_damaged_archives(void **state)
 {
     struct bl_buffer layer = TAR_INIT;
+    char map[513] = "1\n1152921504606846000\n1\n";
 
     (void)state;
     /* A file that says it is longer than the archive. */
@@ -190,8 +191,8 @@ static void refuses_damaged_archives(void **state)
     /* A sparse file whose real size no disk holds. */
     layer = (struct bl_buffer)TAR_INIT;
     tar_add(&layer, &(struct entry){.path = "x",
-                                    .data = "1\n1152921504606846000\n1\n",
-                                    .length = 513,
+                                    .data = map,
+                                    .length = sizeof map,
                                     .pax = "GNU.sparse.major=1\nGNU.sparse.minor=0\nGNU.sparse.name=x\n"
                                            "GNU.sparse.realsize=1152921504606846001\n"});
     tar_end(&layer);
@@ -313,10 +314,7 @@ static void refuses_what_is_no_image(void **state)
     expect(load(&home, home.path, "x", NULL, &err), &err, BL_IMAGE, "neither index.json");
     expect(load(&home, path, "Bad Name", NULL, &err), &err, BL_IMAGE, "no valid tar archive");
     for (size_t i = 0; i < 3; i++) {
-        static const char *const magics[] = {"BZh91AY&SY",
-                                             "\xfd"
-                                             "7zXZ",
-                                             "\x1f\x8b garbage that is no gzip"};
+        static const char *const magics[] = {"BZh91AY&SY", "\3757zXZ", "\x1f\x8b garbage that is no gzip"};
 
         bl_buffer_clear(&text);
         bl_buffer_append(&text, magics[i], strlen(magics[i]));

@@ -11,7 +11,8 @@
 #include "base/cleanup.h"
 #include "image/image.h"
 
-#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HEX64  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define DIGEST "busybox@sha256:" HEX64
 
 static void fills_in_what_people_leave_out(void **state)
 {
@@ -95,8 +96,8 @@ static void refuses_what_breaks_a_rule(void **state)
         "a/../b",
         "busybox@",
         "busybox@sha256:123",
-        "busybox@sha256:" HEX64 "0",
-        "busybox@md5:" HEX64,
+        DIGEST "0",
+        "busybox@md5:0123456789abcdef0123456789abcdef",
         "busybox@sha256:ABCDEF6789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         "ex ample.com/x",
         "a..com/x",

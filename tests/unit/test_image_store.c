@@ -216,13 +216,9 @@ static void lists_newest_first(void **state)
 
 static void survives_damaged_records(void **state)
 {
-    static const char *const texts[] = {"",
-                                        "{",
-                                        "[]",
-                                        "{\"version\":99}",
-                                        "{\"version\":1}",
-                                        "{\"version\":1,\"reference\":\"docker.io/library/x:latest\",\"manifest_digest\":\"m\","
-                                        "\"config_digest\":\"c\",\"disk_key\":\"../../../x\",\"config\":\"{}\"}"};
+    static const char no_key[] = "{\"version\":1,\"reference\":\"docker.io/library/x:latest\",\"manifest_digest\":\"m\","
+                                 "\"config_digest\":\"c\",\"disk_key\":\"../../../x\",\"config\":\"{}\"}";
+    static const char *const texts[] = {"", "{", "[]", "{\"version\":99}", "{\"version\":1}", no_key};
     struct bl_image *image = put("good", "x"), **list;
     struct bl_error err = BL_ERROR_INIT;
     size_t count;

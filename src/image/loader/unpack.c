@@ -165,11 +165,7 @@ static int begin(struct unpack *unpack, uint64_t window_bytes, struct bl_error *
         const char *magic;
         size_t length;
         const char *name;
-    } others[] = {{"BZh", 3, "bzip2"},
-                  {"\xfd"
-                   "7zXZ",
-                   5, "xz"},
-                  {"\x04\x22\x4d\x18", 4, "lz4"}};
+    } others[] = {{"BZh", 3, "bzip2"}, {"\3757zXZ", 5, "xz"}, {"\x04\x22\x4d\x18", 4, "lz4"}};
 
     if (fill(unpack, err))
         return -1;
