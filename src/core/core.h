@@ -55,6 +55,12 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
  * Waits for the stops, at most the grace period. Not to be called while another thread uses the runtime.
  */
 void bl_runtime_close(struct bl_runtime *runtime);
+/*
+ * bl_runtime_stop_attached() - Stop the attached boxes that this runtime started; it stays open
+ * @grace_ms: until they are killed; negative: no limit
+ * Return: 0; -1 with the first failure, after all were tried
+ */
+int bl_runtime_stop_attached(struct bl_runtime *runtime, int64_t grace_ms, struct bl_error *err);
 const char *bl_runtime_home(const struct bl_runtime *runtime);
 /* bl_runtime_images() - The home's images; lives as long as the runtime. */
 struct bl_images *bl_runtime_images(struct bl_runtime *runtime);
@@ -130,6 +136,7 @@ struct bl_box_info {
     char *console; /* the console's last lines after a crash or failed start; NULL: none */
     char *trouble; /* what kept its state from being told (EACCES ...), or "lock lost"; NULL: nothing */
     int64_t created_at_ms, started_at_ms, ended_at_ms; /* since the epoch; 0: never */
+    int64_t create_ms;                                 /* what its creation took */
     unsigned int cpus, memory_mib;
     uint64_t disk_bytes;
     char *engine; /* as asked for */
@@ -144,6 +151,18 @@ int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_i
 /* bl_box_list() - All boxes, newest first, judged. Those that auto_remove has doomed and that ended are left out. */
 int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *count, struct bl_error *err);
 void bl_box_list_free(struct bl_box_info *list, size_t count);
+
+/* What a box uses and has done; measured now. All 0 but create_ms when it does not run. */
+struct bl_box_usage {
+    double cpu_percent;    /* of one processor, of the host's time, since its start */
+    uint64_t memory_bytes; /* resident on the host: shim and engine */
+    uint64_t execs, exec_errors;
+    uint64_t bytes_in, bytes_out; /* of all streams, as the shim counted them */
+    int64_t boot_ms;              /* from the shim's start to the guest's answer */
+    int64_t create_ms;            /* what its creation took */
+};
+/* bl_box_measure() - Return: 0; -1: BL_NOT_FOUND, BL_PORTAL (its shim does not answer) */
+int bl_box_measure(struct bl_runtime *runtime, const char *name, struct bl_box_usage *out, struct bl_error *err);
 
 struct bl_start_options {
     bool attach;            /* the workload waits for bl_session_attach(), so that no output is missed */

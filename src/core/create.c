@@ -293,7 +293,10 @@ static int make_box(struct bl_runtime *runtime, const struct bl_image *image, st
 
     if (lock < 0)
         return -1;
-    if (make_disk(runtime, image, record, err) < 0 || bl_store_insert(runtime->store, record, err) < 0) {
+    int failed = make_disk(runtime, image, record, err);
+
+    record->create_ms = bl_epoch_ms() - record->created_at_ms;
+    if (failed || bl_store_insert(runtime->store, record, err) < 0) {
         bl_remove_tree(runtime->boxes_fd, record->id);
         return -1;
     }

@@ -116,13 +116,14 @@ static int json_to_list(const json_t *array, char ***out)
 
 char *bl_record_encode(const struct bl_record *record)
 {
-    json_t *json = json_pack(
-        "{s:o, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b}", "image", text_to_json(record->image),
-        "image_digest", record->image_digest, "engine", record->engine, "kernel", text_to_json(record->kernel), "command",
-        list_to_json(record->command), "env", list_to_json(record->env), "workdir", text_to_json(record->workdir), "user",
-        text_to_json(record->user), "stop_signal", (json_int_t)record->stop_signal, "cpus", (json_int_t)record->cpus, "memory_mib",
-        (json_int_t)record->memory_mib, "disk_bytes", (json_int_t)record->disk_bytes, "tty", record->tty, "open_stdin",
-        record->open_stdin, "detach", record->detach, "auto_remove", record->auto_remove);
+    json_t *json =
+        json_pack("{s:o, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:I}", "image",
+                  text_to_json(record->image), "image_digest", record->image_digest, "engine", record->engine, "kernel",
+                  text_to_json(record->kernel), "command", list_to_json(record->command), "env", list_to_json(record->env),
+                  "workdir", text_to_json(record->workdir), "user", text_to_json(record->user), "stop_signal",
+                  (json_int_t)record->stop_signal, "cpus", (json_int_t)record->cpus, "memory_mib", (json_int_t)record->memory_mib,
+                  "disk_bytes", (json_int_t)record->disk_bytes, "tty", record->tty, "open_stdin", record->open_stdin, "detach",
+                  record->detach, "auto_remove", record->auto_remove, "create_ms", (json_int_t)record->create_ms);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
     json_decref(json);
@@ -150,6 +151,7 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
     record->open_stdin = open_stdin;
     record->detach = detach;
     record->auto_remove = auto_remove;
+    record->create_ms = json_integer_value(json_object_get(json, "create_ms"));
 
     const struct {
         const char *key;

@@ -33,6 +33,7 @@ struct bl_record {
     char id[BL_BOX_ID_LENGTH + 1];
     char *name; /* NULL: none */
     int64_t created_at_ms;
+    int64_t create_ms; /* what that took */
 
     char *image; /* as people write it; the path of a rootfs */
     char *image_digest;

@@ -139,31 +139,38 @@ static struct bl_attached *take_attached(struct bl_runtime *runtime)
     return list;
 }
 
-/* stop_attached() - Stop what this runtime started and was to end with it: ask all at once, then see each of them end. */
-static void stop_attached(struct bl_runtime *runtime)
+/* Ask all at once, then see each of them end. */
+int bl_runtime_stop_attached(struct bl_runtime *runtime, int64_t grace_ms, struct bl_error *err)
 {
     struct bl_attached *list = take_attached(runtime);
+    uint32_t asked_grace = grace_ms < 0 || grace_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)grace_ms;
+    int failed = 0;
 
     for (const struct bl_attached *attached = list; attached; attached = attached->next) {
         if (bl_process_check(&attached->shim, attached->id) != BL_IDENTITY_SAME)
             continue;
 
-        cleanup_close int asked = bl_control_stop(runtime->boxes_fd, attached->id, BL_DEFAULT_STOP_GRACE_MS);
+        cleanup_close int asked = bl_control_stop(runtime->boxes_fd, attached->id, asked_grace);
 
         if (asked < 0)
             bl_log(BL_LOG_DEBUG, "box %s: its control socket does not answer", attached->id);
     }
     while (list) {
         struct bl_attached *attached = list;
-        struct bl_error err = BL_ERROR_INIT;
+        struct bl_error why = BL_ERROR_INIT;
 
         list = attached->next;
         /* A life of the box that somebody else began since is theirs. */
         if (bl_process_check(&attached->shim, attached->id) == BL_IDENTITY_SAME &&
-            bl_box_stop(runtime, attached->id, BL_DEFAULT_STOP_GRACE_MS, -1, &err) < 0 && err.code != BL_NOT_FOUND)
-            bl_log(BL_LOG_WARN, "box %s: %s", attached->id, err.message);
+            bl_box_stop(runtime, attached->id, asked_grace, -1, &why) < 0 && why.code != BL_NOT_FOUND) {
+            bl_log(BL_LOG_WARN, "box %s: %s", attached->id, why.message);
+            if (!failed && err)
+                *err = why;
+            failed = -1;
+        }
         free(attached);
     }
+    return failed;
 }
 
 void bl_runtime_close(struct bl_runtime *runtime)
@@ -174,7 +181,7 @@ void bl_runtime_close(struct bl_runtime *runtime)
     if (runtime->owner != getpid())
         return;
     if (runtime->store && runtime->reaper)
-        stop_attached(runtime);
+        bl_runtime_stop_attached(runtime, BL_DEFAULT_STOP_GRACE_MS, NULL);
     bl_reaper_free(runtime->reaper);
     if (runtime->images)
         bl_images_close(runtime->images);

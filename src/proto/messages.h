@@ -96,6 +96,8 @@ enum bl_status_tag {
     BL_STATUS_BOOT_US = 5,     /* u64: from the shim's start to the guest's READY */
     BL_STATUS_KERNEL = 6,      /* string: path */
     BL_STATUS_EXEC_ERRORS = 7, /* u64: execs that could not be started */
+    BL_STATUS_BYTES_IN = 8,    /* u64: DATA towards the guest, of all streams */
+    BL_STATUS_BYTES_OUT = 9,   /* u64: DATA from the guest, of all streams */
 };
 
 enum bl_stop_tag {

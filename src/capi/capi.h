@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * capi.h - the public header's façade over core, from the inside
+ *
+ * Three threads of a program's life meet here, and each owns its part:
+ *
+ *   user threads     check arguments, queue operations, deliver events (boxlite_runtime_drain())
+ *   workers          carry out operations that may wait: a few threads in lanes, so that a long copy or boot never keeps a
+ *                    quick question waiting (pool.c)
+ *   the hub          one thread that steps the sessions of all executions, however many wait (hub.c)
+ *
+ * Results come back as events in one queue (queue.c). Nothing of ours runs user code but drain(), with no lock held.
+ *
+ * Locks, in the order in which they may nest: an execution's lock, then the queue's, then the pool's or the hub's. None is held
+ * while user code runs or while anything waits for a box.
+ */
+#ifndef BL_CAPI_CAPI_H
+#define BL_CAPI_CAPI_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "boxlite.h"
+#include "core/core.h"
+
+/* Something that drain() delivers. Embedded in its owner; both functions free it. */
+struct capi_event {
+    struct capi_event *next;
+    void (*deliver)(struct capi_event *event); /* on the draining thread, no lock held */
+    void (*drop)(struct capi_event *event);    /* the runtime is freed: reclaim what it owns */
+};
+
+/* The events of one runtime, first in, first out. */
+struct capi_queue {
+    pthread_mutex_t lock;   /* guards all below */
+    pthread_cond_t changed; /* monotonic clock */
+    struct capi_event *first, *last;
+    size_t count;
+    int event_fd; /* readable while count > 0, or once closed */
+    bool closed;
+    bool starved; /* the hub held output back because the queue was full */
+};
+
+enum capi_lane {
+    CAPI_LANE_QUICK, /* looks something up: milliseconds */
+    CAPI_LANE_OPEN,  /* opens a session; boots a box when it must */
+    CAPI_LANE_LIFE,  /* create, start */
+    CAPI_LANE_END,   /* stop, remove, shutdown: never behind what they shall end */
+    CAPI_LANE_BULK,  /* copies, pulls */
+    CAPI_LANE_COUNT
+};
+
+/* An operation under way: a job for a worker first, an event afterwards. Embedded first in the structs of its kinds. */
+struct capi_op {
+    struct capi_event event;
+    struct capi_op *next;     /* in its lane */
+    CBoxliteRuntime *runtime; /* a reference */
+    /* On a worker: do it. Return: 0; -1 with *@err */
+    int (*work)(struct capi_op *op, struct bl_error *err);
+    /* On the draining thread: hand the result (or the error, else NULL) to the user's callback. NULL: nobody is told. */
+    void (*complete)(struct capi_op *op, CBoxliteError *error);
+    /* Free arguments and what of the result was not handed over; then the op itself. */
+    void (*dispose)(struct capi_op *op);
+    void *user_data;
+    bool failed;
+    struct bl_error error;
+};
+
+#define CAPI_LANE_WORKERS 4 /* at most, in each lane; started when there is work */
+
+struct capi_lane_state {
+    struct capi_op *first, *last;
+    pthread_t workers[CAPI_LANE_WORKERS];
+    unsigned int started, idle, queued;
+    pthread_cond_t work;
+};
+
+struct capi_pool {
+    pthread_mutex_t lock; /* guards all below */
+    struct capi_lane_state lanes[CAPI_LANE_COUNT];
+    bool stopping;
+};
+
+struct capi_hub {
+    pthread_mutex_t lock; /* guards arrivals, stopping, running */
+    pthread_t thread;
+    bool running, stopping;
+    int wake_fd, epoll_fd;
+    CExecutionHandle *arrivals; /* executions whose session the hub has not seen yet */
+};
+
+/* A copy stream, whose thread gives up when its descriptor becomes readable. */
+struct capi_cancel {
+    struct capi_cancel *next;
+    int fd; /* an eventfd of its owner's */
+};
+
+struct RuntimeHandle {
+    atomic_int references;
+    pid_t owner;          /* the process that opened it; a forked child is another */
+    pthread_mutex_t lock; /* guards core against boxlite_runtime_free(), see capi_enter() */
+    pthread_cond_t left;
+    unsigned int inside;         /* threads that use core right now */
+    struct capi_cancel *streams; /* what else gives up when the runtime shuts down */
+    struct bl_runtime *core;     /* NULL once freed */
+    atomic_bool shut_down;
+    int cancel_fd; /* an eventfd, readable once the runtime shuts down: running creations and starts give up */
+    struct capi_queue queue;
+    struct capi_pool pool;
+    struct capi_hub hub;
+    atomic_int boxes_created, boxes_failed, commands, command_errors;
+};
+
+struct BoxHandle {
+    CBoxliteRuntime *runtime; /* a reference */
+    char id[BL_BOX_ID_LENGTH + 1];
+};
+
+/* ---- error.c ---- */
+
+/* capi_report() - Fill a user's error from ours. Return: the code, never BOXLITE_OK */
+enum BoxliteErrorCode capi_report(CBoxliteError *out_error, const struct bl_error *err);
+/* capi_reject() - The same with a text. */
+enum BoxliteErrorCode capi_reject(CBoxliteError *out_error, enum bl_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+enum BoxliteErrorCode capi_no_memory(CBoxliteError *out_error);
+/* capi_ok() - Leave a clean error behind. Return: BOXLITE_OK */
+enum BoxliteErrorCode capi_ok(CBoxliteError *out_error);
+
+/* ---- runtime.c ---- */
+
+void capi_runtime_hold(CBoxliteRuntime *runtime);
+void capi_runtime_release(CBoxliteRuntime *runtime);
+/*
+ * capi_check_runtime() - Whether calls may use it: not NULL, not freed, not another process's
+ * Return: BOXLITE_OK; else the code, with *@out_error filled
+ */
+enum BoxliteErrorCode capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteError *out_error);
+/* capi_enter() - Keep core from being closed while it is used. Return: core; NULL with *@err when it is closed */
+struct bl_runtime *capi_enter(CBoxliteRuntime *runtime, struct bl_error *err);
+void capi_leave(CBoxliteRuntime *runtime);
+/* capi_add_stream() - Have a stream cancelled with the runtime; at once, if it is shut down already. */
+void capi_add_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream);
+void capi_remove_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream);
+/* capi_cancel() - Make an eventfd readable. */
+void capi_cancel(int fd);
+/* capi_new_box() - A handle for a box. Return: NULL when memory ran out */
+CBoxHandle *capi_new_box(CBoxliteRuntime *runtime, const char *id);
+
+/* ---- queue.c ---- */
+
+int capi_queue_init(struct capi_queue *queue);
+void capi_queue_destroy(struct capi_queue *queue);
+/* capi_queue_push() - Takes the event; a closed queue drops it. */
+void capi_queue_push(struct capi_queue *queue, struct capi_event *event);
+/* capi_queue_full() - Whether output has to wait; if so, the hub is woken when there is room again. */
+bool capi_queue_full(struct capi_queue *queue);
+/* capi_queue_close() - Drop what is there and will come, wake who waits. Idempotent. */
+void capi_queue_close(struct capi_queue *queue);
+
+/* ---- pool.c ---- */
+
+int capi_pool_init(struct capi_pool *pool);
+/* capi_pool_stop() - Drop what was not begun, wait for what was. */
+void capi_pool_stop(struct capi_pool *pool);
+void capi_pool_destroy(struct capi_pool *pool);
+/*
+ * capi_post() - Queue an operation
+ * @op: takes it; on failure it is disposed of
+ * Return: BOXLITE_OK; else the code with *@out_error
+ */
+enum BoxliteErrorCode capi_post(CBoxliteRuntime *runtime, enum capi_lane lane, struct capi_op *op, CBoxliteError *out_error);
+/* capi_post_keeping() - The same, but when it fails what *@kept (a member of the op) points to stays the caller's. */
+enum BoxliteErrorCode capi_post_keeping(CBoxliteRuntime *runtime, enum capi_lane lane, struct capi_op *op, void **kept,
+                                        CBoxliteError *out_error);
+/* capi_new_op() - Allocate an operation of @size bytes, whose first member is struct capi_op. Return: NULL when memory ran out */
+void *capi_new_op(size_t size, CBoxliteRuntime *runtime, void *user_data, int (*work)(struct capi_op *, struct bl_error *),
+                  void (*complete)(struct capi_op *, CBoxliteError *), void (*dispose)(struct capi_op *));
+/* capi_finish() - The operation is over: make it an event. */
+void capi_finish(struct capi_op *op);
+/* capi_start_thread() - A thread with all signals blocked: they belong to the program's own. Return: 0; -1 with errno */
+int capi_start_thread(pthread_t *thread, void *(*run)(void *), void *data);
+
+/* ---- hub.c ---- */
+
+int capi_hub_init(struct capi_hub *hub);
+void capi_hub_stop(struct capi_hub *hub);
+void capi_hub_destroy(struct capi_hub *hub);
+/* capi_hub_add() - Step this execution's session from now on; takes a reference of its own. Return: 0; -1 with *@err */
+int capi_hub_add(CBoxliteRuntime *runtime, CExecutionHandle *execution, struct bl_error *err);
+void capi_hub_wake(struct capi_hub *hub);
+
+#endif

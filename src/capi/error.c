@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* error.c - errors as users of the public header see them */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "capi/capi.h"
+
+enum BoxliteErrorCode capi_report(CBoxliteError *out_error, const struct bl_error *err)
+{
+    enum bl_code code = err->code == BL_OK ? BL_INTERNAL : err->code;
+
+    if (out_error) {
+        out_error->code = (enum BoxliteErrorCode)code;
+        /* Without memory for the text the code still says it; NULL is allowed there. */
+        out_error->message = strdup(err->message);
+    }
+    return (enum BoxliteErrorCode)code;
+}
+
+enum BoxliteErrorCode capi_reject(CBoxliteError *out_error, enum bl_code code, const char *fmt, ...)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    va_list args;
+
+    va_start(args, fmt);
+    bl_fail_v(&err, code, 0, fmt, args);
+    va_end(args);
+    return capi_report(out_error, &err);
+}
+
+enum BoxliteErrorCode capi_no_memory(CBoxliteError *out_error)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_fail_memory(&err);
+    return capi_report(out_error, &err);
+}
+
+enum BoxliteErrorCode capi_ok(CBoxliteError *out_error)
+{
+    if (out_error)
+        *out_error = (CBoxliteError){BOXLITE_OK, NULL};
+    return BOXLITE_OK;
+}
+
+void boxlite_error_free(CBoxliteError *error)
+{
+    if (!error)
+        return;
+    free(error->message);
+    *error = (CBoxliteError){BOXLITE_OK, NULL};
+}
+
+void boxlite_free_string(char *s)
+{
+    free(s);
+}
+
+const char *boxlite_version(void)
+{
+    return BL_VERSION;
+}
