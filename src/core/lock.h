@@ -49,7 +49,7 @@ static inline void bl_lifecycle_unlock_p(const int *fd)
 {
     bl_lifecycle_unlock(*fd);
 }
-#define cleanup_lifecycle __attribute__((cleanup(bl_lifecycle_unlock_p)))
+#define cleanup_lifecycle __attribute__((cleanup(bl_lifecycle_unlock_p), unused)) /* some only hold it */
 
 /* bl_lifecycle_probe() - Whether somebody changes the box right now. A missing file is free. */
 enum bl_lock_state bl_lifecycle_probe(int boxes_fd, const char *id);

@@ -37,7 +37,7 @@ static json_t *text_to_json(const char *text)
     static const char digits[] = "0123456789abcdef";
     json_t *string = text ? json_string(text) : json_null();
 
-    if (string)
+    if (string || !text)
         return string;
 
     size_t length = strlen(text);

@@ -62,7 +62,7 @@ static char *read_console(const json_t *array)
     for (size_t i = first; text && i < count; i++) {
         const char *line = json_string_value(json_array_get(array, i));
 
-        strcpy(at, line);
+        memcpy(at, line, strlen(line) + 1);
         make_printable(at);
         at += strlen(at);
         *at++ = '\n';

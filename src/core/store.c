@@ -66,7 +66,8 @@ static void unlock_p(pthread_mutex_t **mutex)
     pthread_mutex_unlock(*mutex);
 }
 /* Hold the store's mutex until the end of the scope. */
-#define HOLD(store) __attribute__((cleanup(unlock_p))) pthread_mutex_t *held_ = (pthread_mutex_lock(&(store)->lock), &(store)->lock)
+#define HOLD(store)                                                                                                                \
+    __attribute__((cleanup(unlock_p), unused)) pthread_mutex_t *held_ = (pthread_mutex_lock(&(store)->lock), &(store)->lock)
 
 /* database_error() - What SQLite says. */
 static int database_error(struct bl_store *store, const char *what, struct bl_error *err)
@@ -288,14 +289,14 @@ static int read_row(sqlite3_stmt *statement, struct bl_record *record, struct bl
     *record = (struct bl_record){0};
     if (!id || strlen(id) != BL_BOX_ID_LENGTH || !config || !boot_id || strlen(boot_id) > BL_BOOT_ID_LENGTH)
         return bl_fail(err, BL_DATABASE, 0, "the record of a box is damaged");
-    strcpy(record->id, id);
+    snprintf(record->id, sizeof record->id, "%s", id);
     record->name = column_copy(statement, 1);
     record->created_at_ms = sqlite3_column_int64(statement, 2);
     state->generation = sqlite3_column_int64(statement, 4);
     state->status = status_of(column_text(statement, 5));
     state->shim.pid = (pid_t)sqlite3_column_int64(statement, 6);
     state->shim.start_ticks = (uint64_t)sqlite3_column_int64(statement, 7);
-    strcpy(state->shim.boot_id, boot_id);
+    snprintf(state->shim.boot_id, sizeof state->shim.boot_id, "%s", boot_id);
     state->started_at_ms = sqlite3_column_int64(statement, 9);
     state->ended_at_ms = sqlite3_column_int64(statement, 10);
     state->has_exit_code = sqlite3_column_type(statement, 11) != SQLITE_NULL;
