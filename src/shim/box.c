@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * box.c - the life of one box
+ *
+ *     engine started ──READY──▶ workload opened ──▶ running ──EXIT, stop──▶ shutting down ──DOWN──▶ engine ended ──▶ report
+ *
+ * All causes of an end meet in on_engine_ended(): whatever happens, the VM is made to end, and what is known by then decides the
+ * report. The order at the end is a contract: report written, connections closed, then (by main) the lock dropped.
+ *
+ * A graceful end asks the guest, and waits for DOWN until a deadline; then, or for a box whose disk nobody needs, the VM is killed.
+ * After DOWN the disk is synced, so QEMU is told to quit instead of waiting for the guest's power-off.
+ */
+#include "shim/box.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "shim/console.h"
+#include "shim/files.h"
+#include "shim/hub.h"
+#include "shim/report.h"
+#include "vmm/engine.h"
+
+/* After the workload's grace the guest may take that long to kill what is left, sync and say DOWN. */
+#define SYNC_GRACE_MS 5000
+/* How long the engine may take to flush and close its disks after DOWN. */
+#define QUIT_GRACE_MS 10000
+
+struct box {
+    const struct bl_launch *launch;
+    int dir_fd, logs_fd;
+    struct bl_answer *answer;
+    int64_t started_us;
+    struct bl_loop loop;
+    struct bl_engine_choice choice;
+    struct bl_engine *engine;
+    struct bl_hub *hub;
+    struct bl_console console;
+    struct bl_output_log log;
+    struct bl_source signals, creator;
+    struct bl_timer deadline;
+    struct bl_report report;
+    bool opened;   /* the workload runs, or ran */
+    bool exited;   /* it ended: report holds how */
+    bool stopping; /* somebody wants the box to end */
+    bool down;     /* the guest's disk is synced */
+    bool failed;   /* report holds why */
+    bool ended;    /* the VM is no more */
+    bool hurry;    /* no client is waited for */
+};
+
+static void kill_engine(struct box *box)
+{
+    if (box->engine && !box->ended)
+        bl_engine_stop(box->engine, BL_ENGINE_KILL);
+}
+
+/* fail() - The box can't go on: remember why, tell the starter if it still waits, and end the VM. */
+__attribute__((format(printf, 4, 5))) static void fail(struct box *box, enum bl_code code, int exit_code, const char *fmt, ...)
+{
+    va_list args;
+
+    if (box->failed || box->ended)
+        return;
+    box->failed = true;
+    box->report.type = BL_REPORT_ERROR;
+    box->report.exit_code = exit_code;
+    va_start(args, fmt);
+    vsnprintf(box->report.message, sizeof box->report.message, fmt, args);
+    va_end(args);
+    bl_log(BL_LOG_ERROR, "%s", box->report.message);
+    bl_answer_failed(box->answer, code, exit_code, box->report.message);
+    kill_engine(box);
+}
+
+static void on_start_deadline(struct bl_timer *timer)
+{
+    struct box *box = timer->data;
+    char line[256];
+
+    bl_console_drain(&box->console);
+    bl_console_last_line(&box->console, line, sizeof line);
+    fail(box, BL_ENGINE, 125, "the guest did not answer within %u s; its console says last: %s",
+         (box->launch->start_timeout_ms + 999) / 1000, line[0] ? line : "nothing");
+}
+
+static void on_end_deadline(struct bl_timer *timer)
+{
+    struct box *box = timer->data;
+
+    bl_log(BL_LOG_WARN, "the guest did not power off in time: killing it");
+    if (!box->report.message[0])
+        snprintf(box->report.message, sizeof box->report.message, "killed: it did not power off in time");
+    kill_engine(box);
+}
+
+static void set_deadline(struct box *box, int64_t ms, void (*expired)(struct bl_timer *))
+{
+    box->deadline.expired = expired;
+    box->deadline.data = box;
+    bl_timer_set(&box->loop, &box->deadline, bl_deadline_in(ms));
+}
+
+/* shut_down() - Begin the graceful end of the VM. */
+static void shut_down(struct box *box, uint32_t grace_ms)
+{
+    bl_hub_shutdown(box->hub, grace_ms);
+    set_deadline(box, (int64_t)grace_ms + SYNC_GRACE_MS, on_end_deadline);
+}
+
+/* stop() - End the box because somebody wants that. @grace_ms: -1: the default */
+static void stop(struct box *box, int64_t grace_ms, const char *who)
+{
+    if (box->ended) {
+        box->hurry = true;
+        bl_loop_stop(&box->loop);
+        return;
+    }
+    if (box->stopping || box->exited || box->failed)
+        return;
+    bl_log(BL_LOG_INFO, "stopping: %s", who);
+    if (!box->answer->given) {
+        fail(box, BL_STOPPED, 125, "stopped while it was starting: %s", who);
+        box->report.type = BL_REPORT_STOPPED;
+        return;
+    }
+    box->stopping = true;
+    shut_down(box, grace_ms < 0 ? box->launch->stop_grace_ms : (uint32_t)grace_ms);
+}
+
+static void on_hub_ready(void *data)
+{
+    struct box *box = data;
+
+    if (!box->launch->start_on_attach || box->failed)
+        return;
+    bl_timer_cancel(&box->deadline);
+    box->report.ready = true;
+    bl_answer_ready(box->answer);
+}
+
+static void on_workload_opened(void *data)
+{
+    struct box *box = data;
+
+    box->opened = true;
+    if (box->answer->given)
+        return;
+    bl_timer_cancel(&box->deadline);
+    box->report.ready = true;
+    bl_answer_ready(box->answer);
+}
+
+static void on_workload_exited(const struct bl_exit *exit, void *data)
+{
+    struct box *box = data;
+    bool ran = box->opened || !exit->error[0];
+
+    if (!ran && !box->answer->given) {
+        fail(box, BL_EXECUTION, exit->code, "%s", exit->error);
+        return;
+    }
+    bl_log(BL_LOG_INFO, "the workload ended with code %d%s", exit->code, exit->oom ? ", out of memory" : "");
+    box->exited = true;
+    box->report.type = !ran             ? BL_REPORT_ERROR
+                       : box->stopping  ? BL_REPORT_STOPPED
+                       : exit->signal   ? BL_REPORT_SIGNAL
+                                        : BL_REPORT_WORKLOAD;
+    box->report.exit_code = exit->code;
+    box->report.signal = exit->signal;
+    box->report.oom = exit->oom;
+    box->report.timed_out = exit->timed_out;
+    if (exit->error[0])
+        snprintf(box->report.message, sizeof box->report.message, "%s", exit->error);
+    if (!box->answer->given)
+        on_workload_opened(box);
+    if (box->launch->discard)
+        kill_engine(box);
+    else if (!box->stopping)
+        shut_down(box, 0);
+}
+
+static void on_down(void *data)
+{
+    struct box *box = data;
+
+    box->down = true;
+    if (box->ended)
+        return;
+    bl_engine_stop(box->engine, BL_ENGINE_QUIT);
+    set_deadline(box, QUIT_GRACE_MS, on_end_deadline);
+}
+
+static void on_broken(const char *why, void *data)
+{
+    struct box *box = data;
+
+    fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest can't go on: %s", why);
+}
+
+static void on_client_stop(int64_t grace_ms, void *data)
+{
+    stop(data, grace_ms, "a client asked for it");
+}
+
+static void on_settled(void *data)
+{
+    struct box *box = data;
+
+    if (box->ended)
+        bl_loop_stop(&box->loop);
+}
+
+static const struct bl_hub_events hub_events = {
+    .ready = on_hub_ready,
+    .workload_opened = on_workload_opened,
+    .workload_exited = on_workload_exited,
+    .down = on_down,
+    .broken = on_broken,
+    .stop = on_client_stop,
+    .settled = on_settled,
+};
+
+/* unexpected_end() - The VM is gone and nobody wanted that: find out what to call it. */
+static void unexpected_end(struct box *box, enum bl_engine_end how, const char *message)
+{
+    const char *panic = strstr(bl_console_tail(&box->console), "Kernel panic");
+    char line[256];
+
+    bl_console_last_line(&box->console, line, sizeof line);
+    if (how == BL_ENGINE_END_FAILED)
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s", message);
+    else if (panic)
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest's kernel gave up: %.*s", (int)strcspn(panic, "\r\n"), panic);
+    else
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest powered off unasked; its console says last: %s",
+             line[0] ? line : "nothing");
+    if (panic)
+        box->report.type = BL_REPORT_PANIC;
+}
+
+static void on_engine_ended(enum bl_engine_end how, const char *message, void *data)
+{
+    struct box *box = data;
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_timer_cancel(&box->deadline);
+    bl_console_drain(&box->console);
+    /* What the guest said before the end still counts, its EXIT above all. */
+    bl_hub_drain(box->hub);
+    if (!box->failed && !box->exited && box->stopping) {
+        box->report.type = BL_REPORT_STOPPED;
+        box->report.exit_code = box->opened ? 137 : 0;
+    } else if (!box->failed && !box->exited) {
+        unexpected_end(box, how, message);
+    } else if (!box->failed && !box->down && !box->launch->discard && !box->report.message[0]) {
+        snprintf(box->report.message, sizeof box->report.message, "the VM ended before its disk was synced");
+    }
+    box->ended = true;
+    box->report.console = bl_console_tail(&box->console);
+    if (bl_report_write(box->dir_fd, &box->report, &err) < 0)
+        bl_log(BL_LOG_ERROR, "%s", err.message);
+    bl_hub_guest_gone(box->hub);
+    if (box->hurry || bl_hub_settled(box->hub))
+        bl_loop_stop(&box->loop);
+}
+
+static void on_signal(struct bl_source *source, uint32_t events)
+{
+    struct box *box = source->data;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    while (read(source->fd, &info, sizeof info) == sizeof info) {
+        char who[64];
+
+        if (info.ssi_signo == SIGHUP)
+            continue;
+        if (box->stopping || box->exited) {
+            box->hurry = true;
+            bl_log(BL_LOG_INFO, "another signal %u: killing the VM", info.ssi_signo);
+            kill_engine(box);
+        }
+        snprintf(who, sizeof who, "signal %u from process %u", info.ssi_signo, info.ssi_pid);
+        stop(box, -1, who);
+    }
+}
+
+static void on_creator(struct bl_source *source, uint32_t events)
+{
+    struct box *box = source->data;
+
+    (void)events;
+    bl_source_remove(source);
+    box->hurry = true;
+    stop(box, -1, "the program that started it has ended");
+}
+
+static int watch(struct box *box, struct bl_source *source, int fd, void (*ready)(struct bl_source *, uint32_t))
+{
+    *source = (struct bl_source){.fd = fd, .events = EPOLLIN, .ready = ready, .data = box};
+    return bl_source_add(&box->loop, source);
+}
+
+/* set_up() - Loop, signals, creator, logs. Return: 0; -1 with *@err */
+static int set_up(struct box *box, struct bl_error *err)
+{
+    sigset_t wanted;
+
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigaddset(&wanted, SIGHUP);
+    if (bl_loop_init(&box->loop) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "make an event loop");
+    box->signals.fd = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (box->signals.fd < 0 || watch(box, &box->signals, box->signals.fd, on_signal) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "watch signals");
+    if (box->launch->creator_fd >= 0 && watch(box, &box->creator, box->launch->creator_fd, on_creator) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "watch the creator");
+    if (mkdirat(box->dir_fd, "logs", 0700) < 0 && errno != EEXIST)
+        return bl_fail(err, BL_STORAGE, errno, "make the directory logs of the box");
+    box->logs_fd = openat(box->dir_fd, "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (box->logs_fd < 0 || bl_output_log_open(&box->log, box->logs_fd, "output.log", BL_OUTPUT_LOG_MAX) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "open the logs of the box");
+    return 0;
+}
+
+/* open_disks() - Open the chain; nobody else may have the overlay. Return: 0; -1 with *@err */
+static int open_disks(struct box *box, struct bl_engine_config *config, struct bl_error *err)
+{
+    static const struct {
+        const char *path;
+        int flags;
+        enum bl_disk_format format;
+    } files[] = {{BL_FILE_BASE, O_RDONLY, BL_DISK_RAW}, {BL_FILE_OVERLAY, O_RDWR, BL_DISK_QCOW2}};
+    char user[96];
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        int fd = openat(box->dir_fd, files[i].path, files[i].flags | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+            return bl_fail(err, BL_STORAGE, errno, "open the disk %s/%s", box->launch->box_dir, files[i].path);
+        config->disks[config->disk_count++] = (struct bl_engine_disk){.fd = fd, .format = files[i].format};
+    }
+    if (bl_disk_in_use(config->disks[config->disk_count - 1].fd, user, sizeof user) > 0)
+        return bl_fail(err, BL_INVALID_STATE, 0, "the disk of box %s is still in use by %s", box->launch->box_id, user);
+    return 0;
+}
+
+static int check_readable(const char *what, const char *path, struct bl_error *err)
+{
+    if (access(path, R_OK) == 0)
+        return 0;
+    return bl_fail(err, BL_ENGINE, errno, "the %s %s can't be read (`make` or `make kernel` builds it)", what, path);
+}
+
+/* connect_guest() - Make the sockets of agent and console, and the hub and console behind them. Return: 0; -1 with *@err */
+static int connect_guest(struct box *box, struct bl_engine_config *config, struct bl_error *err)
+{
+    int agent[2], console[2];
+    int log_fd = openat(box->logs_fd, "console.log", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (log_fd < 0)
+        return bl_fail(err, BL_STORAGE, errno, "open the console's log");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) < 0) {
+        close(log_fd);
+        return bl_fail(err, BL_INTERNAL, errno, "make a socket for the console");
+    }
+    config->console_fd = console[1];
+    if (bl_console_init(&box->console, &box->loop, console[0], log_fd) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "watch the console");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, agent) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "make a socket for the agent");
+    config->agent_fd = agent[1];
+
+    struct bl_hub_config hub = {
+        .guest_fd = agent[0],
+        .listen_fd = bl_unix_listen(box->dir_fd, BL_FILE_CONTROL_SOCKET),
+        .hostname = box->launch->hostname ? box->launch->hostname : "boxlite",
+        .disk_bytes = box->launch->disk_bytes,
+        .workload = &box->launch->workload,
+        .start_on_attach = box->launch->start_on_attach,
+        .log = &box->log,
+        .engine = box->choice.name,
+        .kernel = box->launch->kernel,
+        .started_us = box->started_us,
+    };
+
+    if (hub.listen_fd < 0) {
+        close(agent[0]);
+        return bl_fail(err, BL_STORAGE, errno, "listen on %s of the box", BL_FILE_CONTROL_SOCKET);
+    }
+    return bl_hub_new(&box->loop, &hub, &hub_events, box, &box->hub, err);
+}
+
+/* start_vm() - Return: 0; -1 with *@err */
+static int start_vm(struct box *box, struct bl_error *err)
+{
+    static const struct bl_engine_events events = {.ended = on_engine_ended};
+    const struct bl_launch *launch = box->launch;
+    __attribute__((cleanup(bl_engine_close_config))) struct bl_engine_config config = {
+        .name = launch->box_id,
+        .cpus = launch->cpus,
+        .memory_bytes = launch->memory_bytes,
+        .kernel = launch->kernel,
+        .initramfs = launch->initramfs,
+        .volatile_disk = launch->discard,
+        .agent_fd = -1,
+        .console_fd = -1,
+    };
+    char command_line[2048];
+    int length = snprintf(command_line, sizeof command_line, "%s%s%s", launch->debug ? "" : "quiet",
+                          launch->kernel_args ? " " : "", launch->kernel_args ? launch->kernel_args : "");
+
+    if (length >= (int)sizeof command_line)
+        return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
+    config.command_line = command_line;
+    if (bl_engine_choose(launch->engine, &box->choice, err) < 0 || check_readable("guest kernel", launch->kernel, err) < 0 ||
+        check_readable("initramfs", launch->initramfs, err) < 0 || open_disks(box, &config, err) < 0 ||
+        connect_guest(box, &config, err) < 0)
+        return -1;
+    bl_log(BL_LOG_INFO, "engine: %s: %s", box->choice.name, box->choice.reason);
+    if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
+        return -1;
+    if (launch->start_timeout_ms)
+        set_deadline(box, launch->start_timeout_ms, on_start_deadline);
+    return 0;
+}
+
+static void tear_down(struct box *box)
+{
+    bl_engine_free(box->engine);
+    bl_hub_free(box->hub);
+    bl_console_finish(&box->console);
+    bl_output_log_close(&box->log);
+    bl_source_remove(&box->signals);
+    bl_source_remove(&box->creator);
+    bl_close_fd(&box->signals.fd);
+    bl_close_fd(&box->logs_fd);
+    bl_loop_finish(&box->loop);
+}
+
+int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *answer, int64_t started_us)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    struct box *box = calloc(1, sizeof *box);
+
+    if (!box)
+        return -1;
+    *box = (struct box){
+        .launch = launch,
+        .dir_fd = dir_fd,
+        .logs_fd = -1,
+        .answer = answer,
+        .started_us = started_us,
+        .loop.epoll_fd = -1,
+        .console = {.source.fd = -1, .log_fd = -1},
+        .log.fd = -1,
+        .signals.fd = -1,
+    };
+    if (set_up(box, &err) < 0 || start_vm(box, &err) < 0) {
+        fail(box, err.code, 125, "%s", err.message);
+        if (bl_report_write(dir_fd, &box->report, &err) < 0)
+            bl_log(BL_LOG_ERROR, "%s", err.message);
+    } else if (bl_loop_run(&box->loop) < 0) {
+        fail(box, BL_INTERNAL, 125, "waiting for events: %s", strerror(errno));
+        if (bl_report_write(dir_fd, &box->report, &err) < 0)
+            bl_log(BL_LOG_ERROR, "%s", err.message);
+    }
+
+    bool ready = box->report.ready;
+
+    tear_down(box);
+    free(box);
+    return ready ? 0 : -1;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - a virtual machine, whoever runs it
+ *
+ * An engine runs one VM: processors, memory, a kernel with an initramfs and a command line, one disk, the agent's port and a
+ * console. The set of devices is a constant of the product: block, serial (agent port and console), random numbers, balloon; a
+ * device without a use is present and empty. Nothing here names a processor architecture.
+ *
+ * All of it runs on the owner's event loop, on one thread; nothing blocks but start(), for as long as a fork takes. Every
+ * struct bl_engine lives from start() to free(). What an engine can't do yet fails with BL_UNSUPPORTED.
+ */
+#ifndef BL_VMM_ENGINE_H
+#define BL_VMM_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "vmm/probe.h"
+
+#define BL_ENGINE_DISKS_MAX   16
+#define BL_ENGINE_MESSAGE_MAX 512
+
+enum bl_disk_format { BL_DISK_RAW, BL_DISK_QCOW2 };
+
+/* One file of the disk's chain. */
+struct bl_engine_disk {
+    int fd;
+    enum bl_disk_format format;
+};
+
+struct bl_engine_config {
+    const char *name; /* of the VM, for people who look at processes */
+    unsigned int cpus;
+    uint64_t memory_bytes;
+    const char *kernel;       /* path of an uncompressed ELF kernel */
+    const char *initramfs;    /* path */
+    const char *command_line; /* what the product and the user want; the engine puts its own words before it; may be empty */
+    /* The disk: the first file is the base; the last is the one that is written. Backing names in headers are not followed. */
+    struct bl_engine_disk disks[BL_ENGINE_DISKS_MAX];
+    size_t disk_count;
+    bool volatile_disk; /* nothing of the disk is needed after the VM: no flush reaches the host's disk */
+    int agent_fd;       /* stream socket that becomes the guest's port boxlite.agent */
+    int console_fd;     /* stream socket that the guest's console writes to */
+};
+
+/* How a VM ended. */
+enum bl_engine_end {
+    BL_ENGINE_END_GUEST,  /* the guest powered off or reset */
+    BL_ENGINE_END_KILLED, /* stop() with BL_ENGINE_KILL or BL_ENGINE_QUIT */
+    BL_ENGINE_END_FAILED, /* the engine died by itself or from outside */
+};
+
+struct bl_engine;
+
+struct bl_engine_events {
+    /* The VM is no more and its process, if it had one, is reaped. @message: what happened, one line, for END_FAILED */
+    void (*ended)(enum bl_engine_end how, const char *message, void *data);
+};
+
+enum bl_engine_stop {
+    BL_ENGINE_QUIT, /* orderly: flush and close the disks; the guest is not asked */
+    BL_ENGINE_KILL, /* at once */
+};
+
+/* What every engine offers; called through the functions below. */
+struct bl_engine_ops {
+    const char *name;
+    int (*quiesce)(struct bl_engine *engine, struct bl_error *err);
+    int (*pause)(struct bl_engine *engine, struct bl_error *err);
+    int (*resume)(struct bl_engine *engine, struct bl_error *err);
+    int (*save)(struct bl_engine *engine, int fd, struct bl_error *err);
+    int (*load)(struct bl_engine *engine, int fd, struct bl_error *err);
+    void (*stop)(struct bl_engine *engine, enum bl_engine_stop how);
+    void (*free)(struct bl_engine *engine);
+};
+
+/* First member of every engine's own struct. */
+struct bl_engine {
+    const struct bl_engine_ops *ops;
+};
+
+/*
+ * bl_engine_start() - Start a VM
+ * @choice: from bl_engine_choose()
+ * @config: descriptors are taken in every case: they belong to the VM, or are closed; all else is copied
+ *
+ * To be called from the process's main thread: the death signal of a child process follows the thread that forked it.
+ *
+ * Return: 0 and *@out; -1: BL_ENGINE
+ */
+int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice, struct bl_engine_config *config,
+                    const struct bl_engine_events *events, void *data, struct bl_engine **out, struct bl_error *err);
+/* bl_engine_quiesce() - Let requests under way finish, so that the disk's files are consistent. Return: 0; -1 */
+int bl_engine_quiesce(struct bl_engine *engine, struct bl_error *err);
+int bl_engine_pause(struct bl_engine *engine, struct bl_error *err);
+int bl_engine_resume(struct bl_engine *engine, struct bl_error *err);
+/* bl_engine_save() / bl_engine_load() - A paused VM's state, to and from a descriptor. Return: 0; -1 */
+int bl_engine_save(struct bl_engine *engine, int fd, struct bl_error *err);
+int bl_engine_load(struct bl_engine *engine, int fd, struct bl_error *err);
+/* bl_engine_stop() - End the VM; events->ended() follows. May be called again with more force. */
+void bl_engine_stop(struct bl_engine *engine, enum bl_engine_stop how);
+/* bl_engine_free() - Give everything back; a VM that still runs is killed and reaped. NULL: nothing happens */
+void bl_engine_free(struct bl_engine *engine);
+
+/* bl_engine_close_config() - Close the descriptors of a config; each is -1 afterwards. */
+void bl_engine_close_config(struct bl_engine_config *config);
+
+#endif
