@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -174,10 +175,10 @@ static void on_workload_exited(const struct bl_exit *exit, void *data)
     }
     bl_log(BL_LOG_INFO, "the workload ended with code %d%s", exit->code, exit->oom ? ", out of memory" : "");
     box->exited = true;
-    box->report.type = !ran             ? BL_REPORT_ERROR
-                       : box->stopping  ? BL_REPORT_STOPPED
-                       : exit->signal   ? BL_REPORT_SIGNAL
-                                        : BL_REPORT_WORKLOAD;
+    box->report.type = !ran            ? BL_REPORT_ERROR
+                       : box->stopping ? BL_REPORT_STOPPED
+                       : exit->signal  ? BL_REPORT_SIGNAL
+                                       : BL_REPORT_WORKLOAD;
     box->report.exit_code = exit->code;
     box->report.signal = exit->signal;
     box->report.oom = exit->oom;
@@ -243,7 +244,8 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
     if (how == BL_ENGINE_END_FAILED)
         fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s", message);
     else if (panic)
-        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest's kernel gave up: %.*s", (int)strcspn(panic, "\r\n"), panic);
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest's kernel gave up: %.*s", (int)strcspn(panic, "\r\n"),
+             panic);
     else
         fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest powered off unasked; its console says last: %s",
              line[0] ? line : "nothing");
@@ -422,8 +424,8 @@ static int start_vm(struct box *box, struct bl_error *err)
         .console_fd = -1,
     };
     char command_line[2048];
-    int length = snprintf(command_line, sizeof command_line, "%s%s%s", launch->debug ? "" : "quiet",
-                          launch->kernel_args ? " " : "", launch->kernel_args ? launch->kernel_args : "");
+    int length = snprintf(command_line, sizeof command_line, "%s%s%s", launch->debug ? "" : "quiet", launch->kernel_args ? " " : "",
+                          launch->kernel_args ? launch->kernel_args : "");
 
     if (length >= (int)sizeof command_line)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
