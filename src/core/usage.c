@@ -28,7 +28,7 @@
 /* read_proc() - A small file of /proc/<pid>, as text. Return: 0; -1 */
 static int read_proc(pid_t pid, const char *file, char *text, size_t size)
 {
-    char path[64];
+    char path[96];
 
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
 
