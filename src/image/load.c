@@ -42,11 +42,11 @@ static const struct bl_image_plugin *open_plugin(const char *runtime_dir, struct
     return found;
 }
 
-static const struct bl_image_plugin *get_plugin(const char *runtime_dir, struct bl_error *err)
+const struct bl_image_plugin *bl_images_plugin(const struct bl_images *images, struct bl_error *err)
 {
     pthread_mutex_lock(&plugin_mutex);
     if (!plugin)
-        plugin = open_plugin(runtime_dir, err);
+        plugin = open_plugin(images->runtime_dir, err);
 
     const struct bl_image_plugin *got = plugin;
 
@@ -82,7 +82,7 @@ int bl_images_load(struct bl_images *images, const struct bl_load_request *reque
         return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open the image %s",
                        request->path);
 
-    const struct bl_image_plugin *loader = get_plugin(images->runtime_dir, err);
+    const struct bl_image_plugin *loader = bl_images_plugin(images, err);
 
     if (!loader || make_store(images, err))
         return -1;

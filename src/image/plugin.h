@@ -10,16 +10,30 @@
 #define BL_IMAGE_PLUGIN_H
 
 #include "image/image.h"
+#include "image/tar.h"
 
-#define BL_IMAGE_PLUGIN_VERSION 1
+#define BL_IMAGE_PLUGIN_VERSION 2
 #define BL_IMAGE_PLUGIN_FILE    "libboxlite-image.so"
 #define BL_IMAGE_PLUGIN_SYMBOL  "boxlite_image_plugin"
+
+struct bl_tar_input;
+struct bl_tar_output;
 
 struct bl_image_plugin {
     unsigned int version; /* BL_IMAGE_PLUGIN_VERSION */
     /* bl_images_load() for the store at @images_path, which exists. */
     int (*load)(const char *images_path, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
                 struct bl_error *err);
+    /* The functions of tar.h. */
+    int (*tar_input_open)(int fd, int cancel_fd, struct bl_tar_input **out, struct bl_error *err);
+    int (*tar_input_next)(struct bl_tar_input *input, struct bl_tar_entry *entry, struct bl_error *err);
+    ssize_t (*tar_input_data)(struct bl_tar_input *input, const void **bytes, struct bl_error *err);
+    void (*tar_input_close)(struct bl_tar_input *input);
+    int (*tar_output_open)(int fd, int cancel_fd, struct bl_tar_output **out, struct bl_error *err);
+    int (*tar_output_entry)(struct bl_tar_output *output, const struct bl_tar_entry *entry, struct bl_error *err);
+    int (*tar_output_data)(struct bl_tar_output *output, const void *bytes, size_t length, struct bl_error *err);
+    int (*tar_output_finish)(struct bl_tar_output *output, struct bl_error *err);
+    void (*tar_output_close)(struct bl_tar_output *output);
 };
 
 #endif

@@ -19,4 +19,9 @@ struct bl_images {
  */
 void bl_images_sweep(struct bl_images *images);
 
+struct bl_image_plugin;
+
+/* bl_images_plugin() - The loader, opened at the first call of the process. Return: NULL with @err */
+const struct bl_image_plugin *bl_images_plugin(const struct bl_images *images, struct bl_error *err);
+
 #endif

@@ -3,10 +3,20 @@
 #include "image/plugin.h"
 
 #include "image/loader/load.h"
+#include "image/loader/tar.h"
 
 extern const struct bl_image_plugin boxlite_image_plugin;
 
 __attribute__((visibility("default"))) const struct bl_image_plugin boxlite_image_plugin = {
     .version = BL_IMAGE_PLUGIN_VERSION,
     .load = bl_loader_load,
+    .tar_input_open = bl_tar_input_open,
+    .tar_input_next = bl_tar_input_next,
+    .tar_input_data = bl_tar_input_data,
+    .tar_input_close = bl_tar_input_close,
+    .tar_output_open = bl_tar_output_open,
+    .tar_output_entry = bl_tar_output_entry,
+    .tar_output_data = bl_tar_output_data,
+    .tar_output_finish = bl_tar_output_finish,
+    .tar_output_close = bl_tar_output_close,
 };
