@@ -143,6 +143,8 @@ static enum verdict send_status(struct hub_client *client)
     failed |= bl_field_put_u32(&fields, BL_STATUS_STREAMS, hub->stream_count);
     failed |= bl_field_put_u64(&fields, BL_STATUS_EXECS, hub->execs);
     failed |= bl_field_put_u64(&fields, BL_STATUS_EXEC_ERRORS, hub->exec_errors);
+    failed |= bl_field_put_u64(&fields, BL_STATUS_BYTES_IN, hub->bytes_in);
+    failed |= bl_field_put_u64(&fields, BL_STATUS_BYTES_OUT, hub->bytes_out);
     failed |= bl_field_put_string(&fields, BL_STATUS_ENGINE, hub->config.engine);
     failed |= bl_field_put_string(&fields, BL_STATUS_KERNEL, hub->config.kernel);
     if (hub->ready_us)
@@ -257,6 +259,7 @@ static enum verdict forward_input(struct hub_stream *stream, const struct bl_fra
     if (frame->length > BL_WINDOW_BYTES - stream->input_in_flight)
         return WAITS;
     stream->input_in_flight += frame->length;
+    stream->hub->bytes_in += frame->length;
     bl_wire_send(&stream->hub->guest, BL_FRAME_DATA, BL_CHANNEL_STDIN, stream->id, frame->payload, frame->length);
     return TAKEN;
 }

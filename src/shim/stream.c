@@ -280,6 +280,7 @@ void bl_stream_from_guest(struct hub_stream *stream, const struct bl_frame *fram
             stream->hub->events.workload_opened(stream->hub->data);
         return;
     case BL_FRAME_DATA:
+        stream->hub->bytes_out += frame->length;
         take_data(stream, frame);
         return;
     case BL_FRAME_EOF:
