@@ -32,7 +32,7 @@
 #include "vmm/probe.h"
 
 #define ANSWER_MAX        2048
-#define ANSWER_MARGIN_MS  10000 /* the shim keeps the deadline itself and says more about it: it gets the time to do so */
+#define ANSWER_MARGIN_MS  5000 /* the shim keeps the deadline itself and says more about it: it gets the time to do so */
 #define DISK_WAIT_MS      10000
 #define DEATH_WAIT_MS     30000
 #define SHIM_LOG_MAX      (1 << 20) /* bytes after which a shim's log is begun anew */
@@ -376,7 +376,7 @@ static int begin_life(struct start *start, struct bl_error *err)
     return bl_change_state(start->runtime, record, err);
 }
 
-/* start_locked() - The start itself. @lock_fd is the caller's to close; when it went well it is unlocked already. */
+/* start_locked() - The start itself. @lock_fd stays the caller's. */
 static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
 {
     const struct bl_state before = start->record->state;
@@ -429,11 +429,8 @@ int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_s
         return 0;
     }
     failed = start_locked(&start, lock_fd, err);
-    /* Unlocking what the shim unlocked already is harmless: no other open file description is touched. */
-    if (failed)
-        bl_lifecycle_unlock(lock_fd);
-    else
-        close(lock_fd);
+    /* Both hold the same lock, and both unlock it when the start has gone well: whoever comes second changes nothing. */
+    bl_lifecycle_unlock(lock_fd);
     if (failed && options->exit_code)
         *options->exit_code = start.exit_code;
     return failed;

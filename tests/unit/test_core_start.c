@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_core_start.c - starting and stopping boxes whose shim is a stand-in: what it is given, and every way it can go wrong */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "core_fixture.h"
+#include "proto/launch.h"
+
+static int count_lines(const char *text, const char *prefix)
+{
+    int count = 0;
+
+    for (const char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+        count += strncmp(line, prefix, strlen(prefix)) == 0;
+    return count;
+}
+
+static void the_command_line_is_the_shim_and_the_id(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1], path[64], line[4096];
+    struct bl_runtime *runtime = fixture_open();
+
+    (void)state;
+    setenv("A_SECRET", "marker-of-the-host", 1);
+    signal(SIGPIPE, SIG_IGN);
+    fixture_box(runtime, NULL, true, id);
+
+    pid_t pid = fixture_start(runtime, id);
+
+    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, line, sizeof line);
+
+    assert_int_equal(n, strlen(fixture_runtime_dir) + strlen("/boxlite-shim") + 1 + BL_BOX_ID_LENGTH + 1);
+    assert_string_equal(line + strlen(line) + 1, id);
+
+    /* What it was given: these descriptors and no others, no signal blocked or ignored, a harmless environment, its own session. */
+    const char *given = fixture_read(id, "logs/stand-in.log");
+
+    assert_int_equal(count_lines(given, "arg "), 2);
+    assert_int_equal(count_lines(given, "fd "), 5); /* 0 to 4: nobody's death is watched by a detached one */
+    assert_int_equal(count_lines(given, "blocked "), 0);
+    assert_int_equal(count_lines(given, "ignored "), 0);
+    assert_int_equal(count_lines(given, "session 1"), 1);
+    assert_int_equal(count_lines(given, "env PATH="), 1);
+    assert_null(strstr(given, "marker-of-the-host"));
+    signal(SIGPIPE, SIG_DFL);
+    assert_int_equal(bl_box_remove(runtime, id, true, NULL), 0);
+    fixture_wait_gone(pid);
+    bl_runtime_close(runtime);
+}
+
+static void a_large_configuration_arrives_whole(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    char *entry = malloc(40000);
+    const char *env[] = {entry, NULL};
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    const struct bl_box_options options = {.image = "busybox", .env = env, .detach = true};
+
+    (void)state;
+    memset(entry, 'x', 39999);
+    memcpy(entry, "BIG=", 4);
+    entry[39999] = '\0';
+    assert_int_equal(bl_box_create(runtime, &options, -1, id, &err), 0);
+    assert_true(fixture_start(runtime, id) > 0);
+    assert_int_equal(bl_box_stop(runtime, id, -1, -1, &err), 0);
+    assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+
+    /* One that the protocol can't carry is refused when the box is created. */
+    const char *huge[] = {entry, entry, NULL};
+    char other[40000];
+
+    memcpy(other, entry, sizeof other);
+    other[0] = 'C';
+    huge[1] = other;
+
+    const struct bl_box_options too_much = {.image = "busybox", .env = huge};
+
+    assert_int_equal(bl_box_create(runtime, &too_much, -1, id, &err), -1);
+    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
+    free(entry);
+    bl_runtime_close(runtime);
+}
+
+/* fails_with() - A start that must fail: at once, with this cause, leaving no process and the box failed. */
+static void fails_with(const char *mode, enum bl_code code, const char *cause, int exit_code)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    int code_given = 0;
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    const struct bl_start_options options = {.cancel_fd = -1, .exit_code = &code_given, .timeout_ms = -1};
+
+    fixture_box(runtime, mode, true, id);
+    assert_int_equal(bl_box_start(runtime, id, &options, &err), -1);
+    assert_int_equal(err.code, code);
+    if (!strstr(err.message, cause))
+        fail_msg("'%s' does not say '%s'", err.message, cause);
+    assert_int_equal(code_given, exit_code);
+    assert_int_equal(fixture_shims(id), 0);
+    assert_int_equal(bl_reaper_count(runtime->reaper), 0);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.status, BL_BOX_FAILED);
+    assert_int_equal(info.pid, 0);
+    assert_non_null(info.reason);
+    assert_non_null(strstr(info.reason, cause));
+    bl_box_info_free(&info);
+    assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+    bl_runtime_close(runtime);
+}
+
+static void an_early_death_is_told_at_once(void **state)
+{
+    (void)state;
+    fails_with("early", BL_ENGINE, "exited with code 3: the engine has no wheels", 125);
+    fails_with("killed", BL_ENGINE, "was killed by signal 9", 125);
+    fails_with("garbage", BL_ENGINE, "can't be understood", 125);
+}
+
+static void a_workload_that_cannot_run_gives_its_code(void **state)
+{
+    (void)state;
+    fails_with("fail", BL_EXECUTION, "no such command", 127);
+}
+
+static void a_passed_deadline_leaves_no_shim(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    /* The library gives the shim five seconds more than it asks for: the only wait in these tests that passes in vain. */
+    const struct bl_start_options options = {.cancel_fd = -1, .timeout_ms = 1};
+
+    (void)state;
+    fixture_box(runtime, "hang", true, id);
+    assert_int_equal(bl_box_start(runtime, id, &options, &err), -1);
+    assert_int_equal(err.code, BL_ENGINE);
+    assert_non_null(strstr(err.message, "BOXLITE_START_TIMEOUT"));
+    assert_int_equal(fixture_shims(id), 0);
+    assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+    bl_runtime_close(runtime);
+}
+
+static void a_cancelled_start_leaves_the_box_as_it_was(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    int cancel = eventfd(1, EFD_CLOEXEC);
+    const struct bl_start_options options = {.cancel_fd = cancel, .timeout_ms = -1};
+
+    (void)state;
+    fixture_box(runtime, "hang", true, id);
+    assert_int_equal(bl_box_start(runtime, id, &options, &err), -1);
+    assert_int_equal(err.code, BL_STOPPED);
+    assert_int_equal(fixture_shims(id), 0);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.status, BL_BOX_CONFIGURED);
+    bl_box_info_free(&info);
+    close(cancel);
+    assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+    bl_runtime_close(runtime);
+}
+
+static void a_missing_shim_or_kernel_says_what_to_do(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1], kernel[128], away[128];
+    struct bl_error err = BL_ERROR_INIT;
+    struct bl_runtime *runtime = fixture_open();
+
+    (void)state;
+    fixture_box(runtime, NULL, true, id);
+    snprintf(kernel, sizeof kernel, "%s/guest/stock/vmlinux", fixture_runtime_dir);
+    snprintf(away, sizeof away, "%s/guest/stock/away", fixture_runtime_dir);
+    assert_int_equal(rename(kernel, away), 0);
+    assert_int_equal(bl_box_start(runtime, id, NULL, &err), -1);
+    assert_non_null(strstr(err.message, "make kernel"));
+    assert_int_equal(rename(away, kernel), 0);
+    bl_runtime_close(runtime);
+
+    setenv("BOXLITE_RUNTIME_DIR", "/nonexistent", 1);
+    runtime = fixture_open();
+    assert_int_equal(bl_box_start(runtime, id, NULL, &err), -1);
+    assert_int_equal(err.code, BL_ENGINE);
+    assert_non_null(strstr(err.message, "BOXLITE_RUNTIME_DIR"));
+    bl_runtime_close(runtime);
+    setenv("BOXLITE_RUNTIME_DIR", fixture_runtime_dir, 1);
+    runtime = fixture_open();
+    assert_true(fixture_start(runtime, id) > 0); /* the control: with both in place it starts */
+    assert_int_equal(bl_box_remove(runtime, id, true, &err), 0);
+    bl_runtime_close(runtime);
+}
+
+#define AT_ONCE 8
+
+struct starter {
+    struct bl_runtime *runtime;
+    char id[BL_BOX_ID_LENGTH + 1];
+    int result;
+};
+
+static void *start_one(void *data)
+{
+    struct starter *starter = data;
+
+    starter->result = bl_box_start(starter->runtime, starter->id, NULL, NULL);
+    return NULL;
+}
+
+static void eight_start_at_once(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct starter starters[AT_ONCE];
+    pthread_t threads[AT_ONCE];
+
+    (void)state;
+    for (int i = 0; i < AT_ONCE; i++) {
+        starters[i].runtime = runtime;
+        fixture_box(runtime, NULL, true, starters[i].id);
+    }
+    for (int i = 0; i < AT_ONCE; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, start_one, &starters[i]), 0);
+    for (int i = 0; i < AT_ONCE; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(starters[i].result, 0);
+    }
+    for (int i = 0; i < AT_ONCE; i++) {
+        assert_int_equal(fixture_shims(starters[i].id), 1);
+        assert_int_equal(bl_box_remove(runtime, starters[i].id, true, NULL), 0);
+    }
+    bl_runtime_close(runtime);
+}
+
+static void many_starts_of_one_box_make_one_shim(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct starter starters[AT_ONCE];
+    pthread_t threads[AT_ONCE];
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    fixture_box(runtime, NULL, true, id);
+    for (int i = 0; i < AT_ONCE; i++) {
+        starters[i].runtime = runtime;
+        strcpy(starters[i].id, id);
+        assert_int_equal(pthread_create(&threads[i], NULL, start_one, &starters[i]), 0);
+    }
+    for (int i = 0; i < AT_ONCE; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(starters[i].result, 0);
+    }
+    assert_int_equal(fixture_shims(id), 1);
+    assert_int_equal(bl_box_remove(runtime, id, true, NULL), 0);
+    bl_runtime_close(runtime);
+}
+
+static void *stop_one(void *data)
+{
+    struct starter *starter = data;
+
+    starter->result = bl_box_stop(starter->runtime, starter->id, -1, -1, NULL);
+    return NULL;
+}
+
+static void stops_at_once_all_succeed_and_keep_the_code(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct starter starters[AT_ONCE];
+    pthread_t threads[AT_ONCE];
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    fixture_box(runtime, NULL, true, id);
+
+    pid_t pid = fixture_start(runtime, id);
+
+    for (int i = 0; i < AT_ONCE; i++) {
+        starters[i].runtime = runtime;
+        strcpy(starters[i].id, id);
+        assert_int_equal(pthread_create(&threads[i], NULL, stop_one, &starters[i]), 0);
+    }
+    for (int i = 0; i < AT_ONCE; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(starters[i].result, 0);
+    }
+    fixture_wait_gone(pid);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.status, BL_BOX_STOPPED);
+    assert_true(info.has_exit_code);
+    assert_int_equal(info.exit_code, 143);
+    assert_null(info.reason);
+    bl_box_info_free(&info);
+    assert_int_not_equal(access(fixture_path(id, BL_FILE_CONTROL_SOCKET), F_OK), 0);
+    assert_int_not_equal(access(fixture_path(id, BL_FILE_SHIM_PID), F_OK), 0);
+    assert_int_equal(bl_box_remove(runtime, id, false, NULL), 0);
+    bl_runtime_close(runtime);
+}
+
+static void a_deaf_shim_is_killed(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    fixture_box(runtime, "deaf", true, id);
+    fixture_start(runtime, id);
+    assert_int_equal(bl_box_stop(runtime, id, 1, -1, NULL), 0);
+    assert_int_equal(fixture_shims(id), 0);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.status, BL_BOX_STOPPED);
+    assert_int_equal(info.exit_code, 137);
+    bl_box_info_free(&info);
+    assert_int_equal(bl_box_remove(runtime, id, false, NULL), 0);
+    bl_runtime_close(runtime);
+}
+
+static void removing_a_running_box_needs_force(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    fixture_box(runtime, NULL, true, id);
+
+    pid_t pid = fixture_start(runtime, id);
+
+    assert_int_equal(bl_box_remove(runtime, id, false, &err), -1);
+    assert_int_equal(err.code, BL_INVALID_STATE);
+    assert_int_equal(fixture_shims(id), 1);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.pid, pid);
+    bl_box_info_free(&info);
+    assert_int_equal(bl_box_remove(runtime, id, true, &err), 0);
+    assert_int_equal(fixture_shims(id), 0);
+    assert_int_equal(bl_box_inspect(runtime, id, &info, &err), -1);
+    assert_int_equal(err.code, BL_NOT_FOUND);
+    assert_int_not_equal(access(fixture_path(id, ""), F_OK), 0);
+    bl_runtime_close(runtime);
+}
+
+static void an_emulator_that_outlives_its_shim_keeps_the_box(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_error err = BL_ERROR_INIT;
+    int cancel = eventfd(1, EFD_CLOEXEC);
+    const struct bl_start_options cancelled = {.cancel_fd = cancel};
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    fixture_box(runtime, "outlived", true, id);
+    fixture_kill(fixture_start(runtime, id));
+    assert_int_equal(fixture_shims(id), 1); /* the child that holds the disk */
+
+    /* It is stopped, but neither started again nor swept while its disk is held. */
+    assert_int_equal(bl_box_start(runtime, id, &cancelled, &err), -1);
+    assert_int_equal(err.code, BL_STOPPED);
+    if (!strstr(err.message, "disk"))
+        fail_msg("%s", err.message);
+    assert_int_equal(bl_runtime_sweep(runtime, &err), 0);
+    assert_int_equal(access(fixture_path(id, BL_FILE_CONTROL_SOCKET), F_OK), 0);
+
+    /* Once it lets go, the box starts. */
+    fixture_write(id, "let-go", "");
+    assert_true(fixture_start(runtime, id) > 0);
+    assert_int_equal(bl_box_remove(runtime, id, true, &err), 0);
+    close(cancel);
+    bl_runtime_close(runtime);
+}
+
+static void attached_boxes_end_with_the_runtime(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    char attached[BL_BOX_ID_LENGTH + 1], detached[BL_BOX_ID_LENGTH + 1];
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    fixture_box(runtime, NULL, false, attached);
+    fixture_box(runtime, NULL, true, detached);
+    fixture_start(runtime, attached);
+    assert_int_equal(count_lines(fixture_read(attached, "logs/stand-in.log"), "fd 5"), 1); /* its creator's pidfd */
+
+    pid_t pid = fixture_start(runtime, detached);
+
+    bl_runtime_close(runtime);
+    assert_int_equal(fixture_shims(attached), 0);
+    assert_int_equal(fixture_shims(detached), 1);
+
+    /* The next runtime of this very process finds the same shim, and reaps it when it dies. */
+    runtime = fixture_open();
+
+    struct bl_box_info info = fixture_inspect(runtime, detached);
+
+    assert_int_equal(info.status, BL_BOX_RUNNING);
+    assert_int_equal(info.pid, pid);
+    bl_box_info_free(&info);
+    assert_int_equal(bl_reaper_count(runtime->reaper), 1);
+    assert_int_equal(bl_box_remove(runtime, detached, true, &err), 0);
+    assert_int_equal(bl_box_remove(runtime, attached, false, &err), 0);
+    bl_runtime_close(runtime);
+}
+
+static void waiting_tells_how_it_ended(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_box_info info;
+    struct bl_error err = BL_ERROR_INIT;
+    char id[BL_BOX_ID_LENGTH + 1];
+    const struct {
+        const char *mode;
+        enum bl_box_status status;
+        bool has_code;
+        int code;
+    } ends[] = {{"done", BL_BOX_STOPPED, true, 7}, {"crash", BL_BOX_FAILED, false, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        fixture_box(runtime, ends[i].mode, true, id);
+        assert_int_equal(bl_box_start(runtime, id, NULL, &err), 0);
+        assert_int_equal(bl_box_wait(runtime, id, -1, &info, &err), 0);
+        assert_int_equal(info.status, ends[i].status);
+        assert_int_equal(info.has_exit_code, ends[i].has_code);
+        assert_int_equal(info.exit_code, ends[i].code);
+        if (info.status == BL_BOX_FAILED) {
+            assert_string_equal(info.reason, "kernel panic");
+            assert_string_equal(info.console, "BUG: ?[31mred\nend\n");
+        }
+        bl_box_info_free(&info);
+        assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+    }
+    bl_runtime_close(runtime);
+}
+
+static void a_box_that_is_removed_when_it_ended_is_gone(void **state)
+{
+    const char *command[] = {"done", NULL}, *entrypoint[] = {NULL};
+    const struct bl_box_options options = {
+        .image = "busybox", .entrypoint = entrypoint, .command = command, .detach = true, .auto_remove = true};
+    struct bl_runtime *runtime = fixture_open();
+    char id[BL_BOX_ID_LENGTH + 1];
+    struct bl_box_info info, *list;
+    size_t count;
+
+    (void)state;
+    assert_int_equal(bl_box_create(runtime, &options, -1, id, NULL), 0);
+    assert_int_equal(bl_runtime_sweep(runtime, NULL), 0); /* one that never ran is no box that ended */
+    assert_int_equal(bl_box_start(runtime, id, NULL, NULL), 0);
+    assert_int_equal(bl_box_wait(runtime, id, -1, &info, NULL), 0);
+    bl_box_info_free(&info);
+    assert_int_equal(bl_box_list(runtime, &list, &count, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        assert_string_not_equal(list[i].id, id);
+    bl_box_list_free(list, count);
+    assert_int_equal(access(fixture_path(id, ""), F_OK), 0); /* to look removes nothing */
+    assert_int_equal(bl_runtime_sweep(runtime, NULL), 0);
+    assert_int_not_equal(access(fixture_path(id, ""), F_OK), 0);
+    bl_runtime_close(runtime);
+}
+
+static void a_forked_child_is_refused(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    int status;
+    pid_t pid = fork();
+
+    (void)state;
+    if (pid == 0) {
+        struct bl_box_info *list;
+        size_t count;
+        struct bl_error err = BL_ERROR_INIT;
+        int refused = bl_box_list(runtime, &list, &count, &err) < 0 && err.code == BL_INVALID_STATE;
+
+        bl_runtime_close(runtime);
+        _exit(refused ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    bl_runtime_close(runtime);
+}
+
+static void reaping_everything_in_the_host_program_changes_nothing(void **state)
+{
+    struct bl_runtime *runtime = fixture_open();
+    struct bl_box_info info;
+    char id[BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    /* With SIGCHLD ignored, the kernel reaps each child at once: waitid() says ECHILD. */
+    signal(SIGCHLD, SIG_IGN);
+    fixture_box(runtime, "done", true, id);
+    assert_int_equal(bl_box_start(runtime, id, NULL, NULL), 0);
+    assert_int_equal(bl_box_wait(runtime, id, -1, &info, NULL), 0);
+    assert_int_equal(info.exit_code, 7); /* from the exit report */
+    bl_box_info_free(&info);
+    assert_int_equal(bl_box_remove(runtime, id, false, NULL), 0);
+    fixture_box(runtime, "early", true, id);
+    assert_int_equal(bl_box_start(runtime, id, NULL, NULL), -1);
+    assert_int_equal(bl_box_remove(runtime, id, false, NULL), 0);
+    fixture_box(runtime, NULL, true, id);
+    fixture_start(runtime, id);
+    assert_int_equal(bl_box_stop(runtime, id, -1, -1, NULL), 0);
+    assert_int_equal(bl_box_remove(runtime, id, false, NULL), 0);
+    signal(SIGCHLD, SIG_DFL);
+    bl_runtime_close(runtime);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_command_line_is_the_shim_and_the_id),
+        cmocka_unit_test(a_large_configuration_arrives_whole),
+        cmocka_unit_test(an_early_death_is_told_at_once),
+        cmocka_unit_test(a_workload_that_cannot_run_gives_its_code),
+        cmocka_unit_test(a_passed_deadline_leaves_no_shim),
+        cmocka_unit_test(a_cancelled_start_leaves_the_box_as_it_was),
+        cmocka_unit_test(a_missing_shim_or_kernel_says_what_to_do),
+        cmocka_unit_test(eight_start_at_once),
+        cmocka_unit_test(many_starts_of_one_box_make_one_shim),
+        cmocka_unit_test(stops_at_once_all_succeed_and_keep_the_code),
+        cmocka_unit_test(a_deaf_shim_is_killed),
+        cmocka_unit_test(removing_a_running_box_needs_force),
+        cmocka_unit_test(an_emulator_that_outlives_its_shim_keeps_the_box),
+        cmocka_unit_test(attached_boxes_end_with_the_runtime),
+        cmocka_unit_test(waiting_tells_how_it_ended),
+        cmocka_unit_test(a_box_that_is_removed_when_it_ended_is_gone),
+        cmocka_unit_test(a_forked_child_is_refused),
+        cmocka_unit_test(reaping_everything_in_the_host_program_changes_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
