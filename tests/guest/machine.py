@@ -349,3 +349,61 @@ def make_disk(path, files=(), size_mib=64):
         subprocess.run(["/sbin/mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1", "-d",
                         tree, path, f"{size_mib}M"], check=True, capture_output=True)
     return path
+
+
+# Entries of copies (src/proto/entry.h)
+
+FILE, DIRECTORY, SYMLINK, HARDLINK, FIFO, END = range(1, 7)
+KINDS = {FILE: "file", DIRECTORY: "directory", SYMLINK: "symlink", HARDLINK: "hardlink", FIFO: "fifo", END: "end"}
+
+
+def entry(kind, path="", content=b"", mode=None, uid=0, gid=0, mtime_ns=1700000000 * 10**9, link=None, name=None, size=None):
+    """One entry as bytes."""
+    if kind == END:
+        header = fields([(1, END)])
+    else:
+        mode = mode if mode is not None else 0o755 if kind == DIRECTORY else 0o644
+        header = fields([(1, kind), (2, path), (3, mode), (4, uid), (5, gid), (6, u64(mtime_ns)),
+                         (7, u64(len(content) if size is None else size) if kind == FILE else None), (8, link), (9, name)])
+    return struct.pack("<I", len(header)) + header + content
+
+
+class Copied:
+    """One entry that came out of a box."""
+
+    def __init__(self, raw, content):
+        self.kind = KINDS[number(raw[1])]
+        self.path = raw.get(2, b"").decode(errors="surrogateescape")
+        self.mode, self.uid, self.gid = (number(raw.get(tag, b"\0")) for tag in (3, 4, 5))
+        self.mtime_ns = number(raw.get(6, b"\0"))
+        self.link = raw.get(8, b"").decode()
+        self.name = raw.get(9, b"").decode()
+        self.content = content
+
+
+def parse_entries(data):
+    out, at = [], 0
+    while at < len(data):
+        length, = struct.unpack_from("<I", data, at)
+        raw = parse_fields(data[at + 4:at + 4 + length])
+        at += 4 + length
+        size = number(raw[7]) if 7 in raw else 0
+        out.append(Copied(raw, data[at:at + size]))
+        assert len(out[-1].content) == size
+        at += size
+    return out
+
+
+def copy_in(machine, path, *entries, flags=0, end=True):
+    stream = machine.open(COPY_IN, path=path, flags=flags)
+    stream.write(b"".join(entries) + (entry(END) if end else b""))
+    stream.eof()
+    return stream.wait()
+
+
+def copy_out(machine, path, flags=0):
+    """Returns the stream and its entries by path; without END."""
+    stream = machine.open(COPY_OUT, path=path, flags=flags).wait()
+    got = parse_entries(stream.stdout) if stream.code == 0 else []
+    assert not got or got.pop().kind == "end"
+    return stream, {one.path: one for one in got}
