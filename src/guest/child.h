@@ -3,7 +3,8 @@
  * child.h - from a fork of the agent to the command
  *
  * The child tells the agent over a socket of packets, which closes by itself when the command runs: nothing at all (it runs),
- * a BL_REPORT_TERMINAL with the master of its terminal, or a BL_REPORT_FAILURE.
+ * a BL_REPORT_TERMINAL with the master of its terminal, or a BL_REPORT_FAILURE. A copy, which executes nothing, says
+ * BL_REPORT_STARTED when it begins.
  */
 #ifndef BL_GUEST_CHILD_H
 #define BL_GUEST_CHILD_H
@@ -11,7 +12,7 @@
 #include "base/error.h"
 #include "proto/messages.h"
 
-enum bl_report_kind { BL_REPORT_TERMINAL = 1, BL_REPORT_FAILURE };
+enum bl_report_kind { BL_REPORT_TERMINAL = 1, BL_REPORT_FAILURE, BL_REPORT_STARTED };
 
 /* One packet of a child; TERMINAL carries a descriptor. */
 struct bl_report {

@@ -9,7 +9,7 @@
 #include "guest/child.h"
 
 /* bl_copy_run() - Be the process of a COPY_IN or COPY_OUT: enter the box, copy, end. Does not return. */
-_Noreturn void bl_copy_run(const struct bl_child *child);
+_Noreturn void bl_copy_run(struct bl_child *child);
 
 /* bl_copy_in() - Make files of the entries that come from a descriptor. @root_fd: root of the box. Return: 0; -1 */
 int bl_copy_in(int root_fd, const char *path, uint32_t flags, int from_fd, struct bl_error *err);

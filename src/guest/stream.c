@@ -168,6 +168,8 @@ static int take_report(struct bl_stream *stream)
         memcpy(&master, CMSG_DATA(header), sizeof master);
         if (bl_spawn_terminal(stream, master) < 0)
             bl_say("a terminal could not be used: %s", strerror(errno));
+    } else if (report.kind == BL_REPORT_STARTED && stream->phase == BL_STREAM_STARTING) {
+        started(stream);
     } else if (report.kind == BL_REPORT_FAILURE) {
         stream->result.code = report.exit_code;
         stream->result.error_number = report.error_number;

@@ -21,7 +21,7 @@ import time
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BOXLITE_BUILD") or TREE / "build")
-PATIENCE_S = 120  # no test is about how long something takes, so nothing but a hang takes that long
+PATIENCE_S = int(os.environ.get("BOXLITE_TEST_PATIENCE") or 120)  # no test is about how long something takes, so nothing but a hang takes that long
 WINDOW = 262144
 
 HELLO, CONFIG, READY, FAULT, PING, PONG, SHUTDOWN, DOWN = range(1, 9)

@@ -88,7 +88,7 @@ def test_environment_and_directory(new_machine):
     assert machine.shell("pwd; id -u; echo $HOME", cwd="/tmp", user="root").stdout == b"/tmp\n0\n/root\n"
     missing = machine.run(["true"], cwd="/not/there")
     assert missing.code == 126 and '"/not/there"' in missing.error and "No such file" in missing.error
-    machine.shut_down()
+    machine.shut_down(grace_ms=100)
 
 
 def test_input_reaches_it_whole(machine):
