@@ -16,6 +16,7 @@
 #ifndef BL_IMAGE_LOADER_EXT4_H
 #define BL_IMAGE_LOADER_EXT4_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
