@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts that must fail: at once, with one plain line, and leaving nothing behind."""
+import fcntl
+import os
+import struct
+import subprocess
+
+from shimbox import BUILD
+
+MAKE_INITRAMFS = BUILD.parent / "scripts" / "make-initramfs"
+
+
+def failure(shim):
+    """The parts of a "failed" line: code, exit code, message."""
+    line = shim.answer()
+    assert line.startswith("failed "), line
+    shim.wait()
+    _, code, exit_code, message = line.split(" ", 3)
+    return int(code), int(exit_code), message
+
+
+def test_second_shim_changes_nothing(box):
+    with box.start() as first:
+        first.start_ready()
+        before = box.read("shim.pid")
+        with box.start() as second:
+            code, exit_code, message = failure(second)
+            assert (code, exit_code) == (4, 125) and str(first.pid) in message, message
+            assert second.process.returncode != 0
+        assert box.read("shim.pid") == before and not (box.dir / "exit.json").exists()
+        assert first.connect().run(["echo", "still here"]).stdout == b"still here\n"
+        first.stop()
+
+
+def test_argument_must_be_the_box(box):
+    with box.start(argument=box.id[:-1]) as shim:
+        assert "is not the box" in failure(shim)[2]
+    assert not (box.dir / "shim.lock").exists()
+
+
+def test_configuration_cut_short(box):
+    with box.start(cut=1) as shim:
+        assert shim.answer() == "" and shim.wait() == 1
+    assert "cut short" in box.read("logs/shim.log")
+    assert not (box.dir / "shim.lock").exists()
+
+
+def test_without_configuration(box):
+    with box.start(cut=1 << 20) as shim:
+        assert shim.answer() == "" and shim.wait() == 1
+    assert "started by the library" in box.read("logs/shim.log")
+
+
+def test_wrong_number_of_arguments():
+    done = subprocess.run([BUILD / "boxlite-shim", "a", "b"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 2 and b"usage" in done.stderr
+
+
+def test_missing_kernel(box):
+    with box.start(wrong={"kernel": "/nonexistent/vmlinux"}) as shim:
+        code, exit_code, message = failure(shim)
+        assert (code, exit_code) == (12, 125) and "/nonexistent/vmlinux" in message and "make kernel" in message
+    assert box.report()["type"] == "error" and not box.report()["ready"]
+
+
+def test_missing_emulator(box):
+    with box.start(environment={"PATH": "/nonexistent"}) as shim:
+        code, _, message = failure(shim)
+        assert code == 12 and "qemu-system-x86" in message and "apt install" in message
+
+
+def test_emulator_that_dies_early_is_reported_at_once(box, tmp_path):
+    broken = tmp_path / "qemu"
+    broken.write_text("#!/bin/sh\necho 'qemu: something is wrong here' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with box.start(environment={"BOXLITE_QEMU": str(broken)}) as shim:
+        code, exit_code, message = failure(shim)
+        assert (code, exit_code) == (12, 125) and "something is wrong here" in message and "code 1" in message
+
+
+def test_engine_that_is_not_in_this_build(box):
+    with box.start(engine="kvm") as shim:
+        code, _, message = failure(shim)
+        assert code == 13 and "engine qemu" in message
+
+
+def test_engine_that_does_not_exist(box):
+    with box.start(engine="vax") as shim:
+        assert failure(shim)[0] == 5
+
+
+def test_missing_disk(box):
+    (box.dir / "disks/base.ext4").unlink()
+    with box.start() as shim:
+        code, _, message = failure(shim)
+        assert code == 7 and "base.ext4" in message
+
+
+def test_disk_that_an_emulator_still_has(box):
+    overlay = os.open(box.dir / "disks/disk.qcow2", os.O_RDWR)
+    fcntl.fcntl(overlay, 37, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 101, 1, 0))  # F_OFD_SETLK, as QEMU would hold it
+    with box.start() as shim:
+        code, _, message = failure(shim)
+        assert code == 4 and f"process {os.getpid()}" in message, message
+    os.close(overlay)
+
+
+def test_guest_that_never_answers(box, tmp_path):
+    initramfs = tmp_path / "initramfs"
+    busybox = "/usr/bin/busybox" if os.path.exists("/usr/bin/busybox") else "/bin/busybox"
+    subprocess.run([MAKE_INITRAMFS, "--init", busybox, "--output", initramfs], check=True)
+    with box.start(wrong={"initramfs": str(initramfs)}, start_timeout_ms=2000) as shim:
+        code, exit_code, message = failure(shim)
+        assert (code, exit_code) == (12, 125) and "did not answer within 2 s" in message, message
+
+
+def test_guest_that_goes_away(box):
+    with box.start(wrong={"initramfs": str(BUILD / "trivial.initramfs")}) as shim:
+        code, _, message = failure(shim)
+        assert code == 12 and "powered off unasked" in message
+
+
+def test_kernel_that_gives_up(box):
+    with box.start(kernel_args="rdinit=/nonexistent") as shim:
+        code, _, message = failure(shim)
+        assert code == 12 and "Kernel panic" in message, message
+    report = box.report()
+    assert report["type"] == "panic" and any("Kernel panic" in line for line in report["console"])
+
+
+def test_command_that_does_not_exist(box):
+    with box.start(args=["no-such-command"]) as shim:
+        code, exit_code, message = failure(shim)
+        assert (code, exit_code) == (10, 127) and "no-such-command" in message
+    report = box.report()
+    assert (report["type"], report["exit_code"], report["ready"]) == ("error", 127, False)
+
+
+def test_command_that_does_not_exist_attached(box):
+    with box.start(args=["/etc"], start_on_attach=True) as shim:
+        shim.start_ready()
+        workload = shim.connect().attach().wait()
+        assert workload.code == 126 and workload.error
+        shim.wait()
+    assert box.report()["exit_code"] == 126
