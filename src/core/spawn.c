@@ -52,7 +52,8 @@ static void make_argv(const struct bl_spawn_request *request, char **argv)
 /* make_environment() - What a shim and its emulator may need to find their files. Return: allocated; NULL when memory ran out */
 static char **make_environment(void)
 {
-    static const char *const kept[] = {"PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "BOXLITE_RUNTIME_DIR", "BOXLITE_QEMU"};
+    static const char *const kept[] = {
+        "PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "BOXLITE_RUNTIME_DIR", "BOXLITE_QEMU", "BOXLITE_QEMU_ACCEL"};
     char **list = bl_strings_copy(NULL);
 
     for (size_t i = 0; list && i < sizeof kept / sizeof *kept; i++) {
