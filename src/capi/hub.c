@@ -111,7 +111,7 @@ static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
             capi_execution_fail(arrival, &err);
             capi_execution_release(arrival);
         } else {
-            table->items[table->count++] = arrival;
+            table->items[table->count++] = arrival; /* NOLINT(clang-analyzer-core.NullDereference): capacity implies items */
         }
         arrival = next;
     }

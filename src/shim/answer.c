@@ -46,7 +46,10 @@ void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code
     for (char *at = line; *at; at++)
         if (*at == '\n' || *at == '\r')
             *at = ' ';
-    strcat(line, "\n");
+    size_t length = strlen(line);
+
+    line[length] = '\n';
+    line[length + 1] = '\0';
     say(answer, line);
 }
 

@@ -134,8 +134,9 @@ static int live(const char *id, const struct bl_launch *launch, int64_t started_
     cleanup_close int dir_fd = -1;
     int failed = -1;
 
-    if (strcmp(id, launch->box_id) != 0)
-        bl_fail(&err, BL_CONFIG, 0, "the argument %.64s is not the box of the configuration, %.64s", id, launch->box_id);
+    if (!launch->box_id || strcmp(id, launch->box_id) != 0)
+        bl_fail(&err, BL_CONFIG, 0, "the argument %.64s is not the box of the configuration, %.64s", id,
+                launch->box_id ? launch->box_id : "none");
     else if (take_fds(launch, &err) == 0)
         dir_fd = take_box(launch, &err);
     if (dir_fd >= 0) {
@@ -155,7 +156,7 @@ int main(int argc, char **argv)
 {
     int64_t started_us = bl_now_us();
     struct bl_error err = BL_ERROR_INIT;
-    struct bl_launch launch;
+    struct bl_launch launch = {0};
 
     bl_log_set(write_log, NULL, BL_LOG_INFO);
     if (argc != 2) {
