@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/strings.h"
+#include "image/loader/disk.h"
 #include "image/loader/load.h"
 #include "image_fixture.h"
 
@@ -281,6 +282,8 @@ static void merges_layers(void **state)
             /* What a layer adds stays, wherever its own markers stand. */
             {.path = "late-opaque/new", .data = "new"},
             {.path = "late-opaque/.wh..wh..opq"},
+            {.path = "late-opaque/newer", .data = "newer"},
+            {.path = "late-opaque/.wh..wh..opq"},
             {.path = "late-white/", .type = '5', .mode = 0711},
             {.path = "late-white/new", .data = "new"},
             {.path = ".wh.late-white"},
@@ -328,6 +331,7 @@ static void merges_layers(void **state)
     assert_int_equal(disk_stat(&disk, "/kept").i_uid, 8);
     assert_true(disk_is(&disk, "/opaque/new", "new", 3));
     assert_true(disk_is(&disk, "/late-opaque/new", "new", 3));
+    assert_true(disk_is(&disk, "/late-opaque/newer", "newer", 5));
     assert_true(disk_is(&disk, "/late-white/new", "new", 3));
     assert_int_equal(disk_stat(&disk, "/late-white").i_mode, S_IFDIR | 0711);
     assert_true(disk_is(&disk, "/file-to-dir", "a file again", 12));
@@ -683,6 +687,66 @@ static void loads_all_images_of_an_archive(void **state)
     bl_buffer_free(&layer);
 }
 
+/* An image that does not fit is built again on a larger disk: too many bytes, and too many files. */
+static void takes_a_larger_disk(void **state)
+{
+    size_t length = 40 << 20;
+    cleanup_free char *content = malloc(length);
+    struct bl_buffer layer = TAR_INIT;
+    char name[32];
+
+    (void)state;
+    memset(content, 'x', length);
+    for (int kind = 0; kind < 2; kind++) {
+        if (kind == 0)
+            tar_add(&layer, &(struct entry){.path = "large", .data = content, .length = length});
+        for (int i = 0; kind == 1 && i < 5000; i++) { /* 32 MiB have 2048 inodes */
+            snprintf(name, sizeof name, "file%d", i);
+            tar_add(&layer, &(struct entry){.path = name});
+        }
+        tar_end(&layer);
+
+        struct layout layout = oci_layout(&(struct recipe){.layers = &layer, .layer_count = 1});
+        cleanup_free char *path = bl_format("%s/source", home.path);
+        cleanup_close int images_fd = -1;
+        char diff_id[80] = "sha256:", key[65];
+        struct bl_image image = {.disk_path = NULL};
+        uint64_t disk_bytes, content_bytes;
+        struct bl_source *source;
+
+        layout_write(&layout, path);
+        images_fd = open(home.images, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        sha256_hex(bl_buffer_data(&layer), layer.length, diff_id + 7);
+        cleanup_free char *blob = bl_format("blobs/sha256/%s", diff_id + 7);
+
+        struct bl_load_request request = {.path = path, .fd = -1, .cancel_fd = -1};
+        struct bl_load load = {.images_fd = images_fd,
+                               .images_path = home.images,
+                               .request = &request,
+                               .disk_bytes = 32 << 20,
+                               .limits = {.total_bytes = 1 << 30, .entries = 10000, .path_depth = 9, .zstd_window_bytes = 1 << 20}};
+        struct bl_layer_source from = {.name = blob, .digest = diff_id, .size_bytes = UINT64_MAX, .diff_id = diff_id};
+
+        must(bl_source_open(&load, &source, err));
+        must(bl_disk_key(&from, 1, key, err));
+        must(bl_disk_ensure(&load, source, &from, 1, key, &disk_bytes, &content_bytes, err));
+        bl_source_close(source);
+        assert_int_equal(disk_bytes, (kind ? 128 : 64) << 20);
+        home_is_clean(&home, 0, (size_t)kind + 1);
+        image.disk_path = bl_format("%s/disks/%s.ext4", home.images, key);
+
+        struct disk disk = disk_open(&image);
+
+        assert_true(kind ? disk_find(&disk, "/file4999") : disk_is(&disk, "/large", content, length));
+        disk_close(&disk);
+        free(image.disk_path);
+        assert_int_equal(bl_remove_tree(AT_FDCWD, path), 0);
+        layout_free(&layout);
+        bl_buffer_clear(&layer);
+    }
+    bl_buffer_free(&layer);
+}
+
 struct seen {
     unsigned int calls, layers_done;
     bool finishing;
@@ -740,6 +804,7 @@ int main(void)
         T(names_images),
         T(loads_all_images_of_an_archive),
         T(tells_how_far_it_is),
+        T(takes_a_larger_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

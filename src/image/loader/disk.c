@@ -195,7 +195,7 @@ int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct 
         return bl_fail_memory(err);
     if (!faccessat(load->images_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
         return measure(load, file, disk_bytes, content_bytes, err);
-    for (uint64_t bytes = DISK_BYTES; result > 0 && bytes <= DISK_BYTES_MAX; bytes *= 2) {
+    for (uint64_t bytes = load->disk_bytes ? load->disk_bytes : DISK_BYTES; result > 0 && bytes <= DISK_BYTES_MAX; bytes *= 2) {
         cleanup_close int fd = bl_partial_create(load->images_fd, partial, sizeof partial, err);
 
         if (fd < 0)

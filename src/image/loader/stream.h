@@ -24,6 +24,7 @@ struct bl_load {
     int64_t reported_at_us;  /* when progress was told last */
     uint64_t unpacked_bytes; /* of all layers so far */
     uint64_t entries;        /* of all layers so far */
+    uint64_t disk_bytes;     /* size of disk to try first; 0: the default */
 };
 
 /* bl_load_cancelled() - Whether the caller gave up; fills @err with BL_STOPPED. */

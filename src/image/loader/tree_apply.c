@@ -153,12 +153,16 @@ static int find_place(struct bl_tree *tree, const char *path, bool make, struct 
 /*
  * prune() - Remove what older layers put below a directory
  *
- * What the current layer made stays, and so do the directories that lead to it.
+ * What the current layer made stays, and so do the directories that lead to it. Once a layer is enough, however often it says
+ * so: a million markers in a directory of a million files would take for ever.
  */
 static void prune(struct bl_tree *tree, struct bl_name *directory)
 {
     struct bl_name *next;
 
+    if (directory->pruned == tree->layer)
+        return;
+    directory->pruned = tree->layer;
     for (struct bl_name *name = directory->first_child; name; name = next) {
         next = name->next;
         prune(tree, name);

@@ -16,8 +16,9 @@ struct bl_name {
     struct bl_name *next_in_bucket;
     struct bl_inode *inode;
     uint64_t hash;
-    uint32_t layer; /* which made it, or said its attributes last */
-    uint32_t depth; /* 0: the root */
+    uint32_t layer;  /* which made it, or said its attributes last */
+    uint32_t depth;  /* 0: the root */
+    uint32_t pruned; /* the last layer that hid what was below; nothing older can come back */
     char text[];
 };
 
