@@ -239,6 +239,14 @@ static char *box_path_for(const char *path, bool content)
     return bl_format("%.*s%s", (int)length, path, content ? (length == 1 ? "." : "/.") : "");
 }
 
+/* base_of() - The last component; "" for the root. */
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 /* A box that is there for a copy. */
 struct visit {
     char id[BL_BOX_ID_LENGTH + 1];
@@ -338,8 +346,7 @@ int bl_copy_out(struct bl_runtime *runtime, const char *name, const char *box_pa
     if (!path)
         return bl_fail_memory(err);
     if (bl_runtime_check(runtime, err) < 0 || check_box_path(box_path, err) < 0 ||
-        bl_tree_sink_open(host_path, strrchr(path, '/') + 1, means_content(box_path), options && options->no_overwrite, &tree,
-                          err) < 0)
+        bl_tree_sink_open(host_path, base_of(path), means_content(box_path), options && options->no_overwrite, &tree, err) < 0)
         return -1;
 
     const struct bl_copy_sink sink = {.entry = bl_tree_sink_entry,
@@ -357,13 +364,48 @@ int bl_copy_out(struct bl_runtime *runtime, const char *name, const char *box_pa
 int bl_copy_tar_into(struct bl_runtime *runtime, const char *name, int tar_fd, const char *box_path,
                      const struct bl_copy_options *options, struct bl_error *err)
 {
-    (void)runtime, (void)name, (void)tar_fd, (void)box_path, (void)options;
-    return bl_fail(err, BL_UNSUPPORTED, 0, "copies of tar streams are not built yet");
+    cleanup_free char *path = box_path_for(box_path, true);
+    struct bl_tar_source *tar;
+    struct visit visit = {0};
+
+    if (!path)
+        return bl_fail_memory(err);
+    if (bl_runtime_check(runtime, err) < 0 || check_box_path(box_path, err) < 0 ||
+        bl_tar_source_open(runtime->images, tar_fd, cancel_of(options), &tar, err) < 0)
+        return -1;
+
+    const struct bl_copy_source source = {.fill = bl_tar_source_fill, .data = tar};
+    int failed = begin_visit(runtime, name, cancel_of(options), &visit, err) < 0 ||
+                 copy_in(runtime, visit.id, &source, path, NULL, options, err) < 0;
+
+    bl_tar_source_close(tar);
+    return end_visit(runtime, &visit, failed, err);
 }
 
 int bl_copy_tar_out(struct bl_runtime *runtime, const char *name, const char *box_path, int tar_fd,
                     const struct bl_copy_options *options, struct bl_error *err)
 {
-    (void)runtime, (void)name, (void)tar_fd, (void)box_path, (void)options;
-    return bl_fail(err, BL_UNSUPPORTED, 0, "copies of tar streams are not built yet");
+    cleanup_free char *path = box_path_for(box_path, false);
+    struct bl_tar_sink *tar;
+    struct visit visit = {0};
+
+    if (!path)
+        return bl_fail_memory(err);
+
+    const char *top = base_of(path);
+
+    if (bl_runtime_check(runtime, err) < 0 || check_box_path(box_path, err) < 0 ||
+        bl_tar_sink_open(runtime->images, tar_fd, cancel_of(options), means_content(box_path) || !*top ? NULL : top, &tar, err) < 0)
+        return -1;
+
+    const struct bl_copy_sink sink = {.entry = bl_tar_sink_entry,
+                                      .content = bl_tar_sink_content,
+                                      .content_end = bl_tar_sink_content_end,
+                                      .end = bl_tar_sink_end,
+                                      .data = tar};
+    int failed = begin_visit(runtime, name, cancel_of(options), &visit, err) < 0 ||
+                 copy_out(runtime, visit.id, path, &sink, options, err) < 0;
+
+    bl_tar_sink_close(tar);
+    return end_visit(runtime, &visit, failed, err);
 }

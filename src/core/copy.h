@@ -12,6 +12,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "image/image.h"
 #include "proto/entry.h"
 
 struct bl_copy_source {
@@ -52,6 +53,22 @@ int bl_tree_sink_content_end(void *sink, struct bl_error *err);
 int bl_tree_sink_end(void *sink, struct bl_error *err);
 /* bl_tree_sink_close() - Forget it; a file that is not complete is removed. */
 void bl_tree_sink_close(struct bl_tree_sink *sink);
+
+/* bl_tar_source_open() - Entries of an archive, which land below a directory. @fd stays the caller's. */
+struct bl_tar_source;
+int bl_tar_source_open(struct bl_images *images, int fd, int cancel_fd, struct bl_tar_source **out, struct bl_error *err);
+int bl_tar_source_fill(void *source, struct bl_buffer *out, struct bl_error *err);
+void bl_tar_source_close(struct bl_tar_source *source);
+
+/* bl_tar_sink_open() - An archive of entries. @top: name before every path; NULL: what is in a directory, without the directory */
+struct bl_tar_sink;
+int bl_tar_sink_open(struct bl_images *images, int fd, int cancel_fd, const char *top, struct bl_tar_sink **out,
+                     struct bl_error *err);
+int bl_tar_sink_entry(void *sink, const struct bl_entry *entry, struct bl_error *err);
+int bl_tar_sink_content(void *sink, const void *bytes, size_t length, struct bl_error *err);
+int bl_tar_sink_content_end(void *sink, struct bl_error *err);
+int bl_tar_sink_end(void *sink, struct bl_error *err);
+void bl_tar_sink_close(struct bl_tar_sink *sink);
 
 /* Takes the bytes of a copy apart and hands them to a sink. */
 struct bl_entry_reader {
