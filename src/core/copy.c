@@ -229,14 +229,23 @@ static bool means_content(const char *path)
     return strcmp(path, ".") == 0 || (length >= 2 && strcmp(path + length - 2, "/.") == 0);
 }
 
-/* box_path() - The path to send: without a "/." at its end, or with one. Return: allocated; NULL when memory ran out */
-static char *box_path_for(const char *path, bool content)
+/*
+ * box_path_for() - The path to send: cleaned of what may stand at its end
+ * @content: what is copied goes into the directory itself (proto/entry.h)
+ *
+ * A "/" or "/." that the user wrote says that the path is a directory; it stays as "/" for a copy into the box.
+ *
+ * Return: allocated; NULL when memory ran out
+ */
+static char *box_path_for(const char *path, bool into, bool content)
 {
-    size_t length = strlen(path);
+    size_t whole = strlen(path), length = whole;
 
-    while (length > 1 && (path[length - 1] == '/' || (length >= 2 && path[length - 1] == '.' && path[length - 2] == '/')))
+    while (length > 1 && (path[length - 1] == '/' || (path[length - 1] == '.' && path[length - 2] == '/')))
         length--;
-    return bl_format("%.*s%s", (int)length, path, content ? (length == 1 ? "." : "/.") : "");
+    if (length == 1)
+        return strdup(content ? "/." : "/");
+    return bl_format("%.*s%s", (int)length, path, content ? "/." : into && length < whole ? "/" : "");
 }
 
 /* base_of() - The last component; "" for the root. */
@@ -318,7 +327,7 @@ static int copy_out(struct bl_runtime *runtime, const char *name, char *path, co
 int bl_copy_into(struct bl_runtime *runtime, const char *name, const char *host_path, const char *box_path,
                  const struct bl_copy_options *options, struct bl_error *err)
 {
-    cleanup_free char *path = box_path_for(box_path, means_content(host_path));
+    cleanup_free char *path = box_path_for(box_path, true, means_content(host_path));
     struct bl_tree_source *tree;
     struct visit visit = {0};
 
@@ -339,7 +348,7 @@ int bl_copy_into(struct bl_runtime *runtime, const char *name, const char *host_
 int bl_copy_out(struct bl_runtime *runtime, const char *name, const char *box_path, const char *host_path,
                 const struct bl_copy_options *options, struct bl_error *err)
 {
-    cleanup_free char *path = box_path_for(box_path, false);
+    cleanup_free char *path = box_path_for(box_path, false, false);
     struct bl_tree_sink *tree;
     struct visit visit = {0};
 
@@ -364,7 +373,7 @@ int bl_copy_out(struct bl_runtime *runtime, const char *name, const char *box_pa
 int bl_copy_tar_into(struct bl_runtime *runtime, const char *name, int tar_fd, const char *box_path,
                      const struct bl_copy_options *options, struct bl_error *err)
 {
-    cleanup_free char *path = box_path_for(box_path, true);
+    cleanup_free char *path = box_path_for(box_path, true, true);
     struct bl_tar_source *tar;
     struct visit visit = {0};
 
@@ -385,7 +394,7 @@ int bl_copy_tar_into(struct bl_runtime *runtime, const char *name, int tar_fd, c
 int bl_copy_tar_out(struct bl_runtime *runtime, const char *name, const char *box_path, int tar_fd,
                     const struct bl_copy_options *options, struct bl_error *err)
 {
-    cleanup_free char *path = box_path_for(box_path, false);
+    cleanup_free char *path = box_path_for(box_path, false, false);
     struct bl_tar_sink *tar;
     struct visit visit = {0};
 

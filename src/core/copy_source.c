@@ -212,7 +212,7 @@ static int send_entry(struct bl_tree_source *source, int dir_fd, const char *nam
     char target[BL_PATH_BYTES_MAX + 1];
     struct stat file;
     const char *first = NULL;
-    struct bl_entry entry = {.path = source->path, .name = source->started ? NULL : source->name};
+    struct bl_entry entry = {.path = source->path, .name = source->started || !*source->name ? NULL : source->name};
 
     if (fstatat(dir_fd, name, &file, source->follow_links ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
         return storage_error(source, "look at", err);

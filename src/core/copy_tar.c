@@ -115,11 +115,8 @@ static int append_parents(struct bl_tar_source *source, const char *path, uint64
 static int append_root(struct bl_buffer *out, struct bl_error *err)
 {
     char nothing[] = "";
-    const struct bl_entry root = {.type = BL_ENTRY_DIRECTORY,
-                                  .path = nothing,
-                                  .name = nothing,
-                                  .mode = MADE_UP_MODE,
-                                  .mtime_ns = (uint64_t)time(NULL) * 1000000000u};
+    const struct bl_entry root = {
+        .type = BL_ENTRY_DIRECTORY, .path = nothing, .mode = MADE_UP_MODE, .mtime_ns = (uint64_t)time(NULL) * 1000000000u};
 
     return append(out, &root, err);
 }

@@ -48,6 +48,8 @@ _Noreturn void bl_copy_run(struct bl_child *child)
     struct bl_error err = BL_ERROR_INIT;
     const struct bl_report started = {.kind = BL_REPORT_STARTED};
     const struct bl_open *open_ = child->open;
+    bool owned = open_->kind == BL_OPEN_COPY_IN && open_->user;
+    struct bl_user owner;
     int root = -1, failed = 0;
 
     bl_child_prepare();
@@ -58,13 +60,16 @@ _Noreturn void bl_copy_run(struct bl_child *child)
         failed = bl_fail(&err, BL_EXECUTION, errno, "enter the box (its workload is ending)");
     if (!failed && (root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
         failed = bl_fail(&err, BL_EXECUTION, errno, "open the root of the box");
+    if (!failed && owned)
+        failed = bl_user_find(root, open_->user, &owner, &err);
     if (!failed)
         failed = bl_child_drop_capabilities(&err);
     if (!failed && send(child->report_fd, &started, sizeof started, MSG_NOSIGNAL) < 0)
         failed = bl_fail(&err, BL_EXECUTION, errno, "tell the agent that the copy begins");
     if (!failed)
-        failed = open_->kind == BL_OPEN_COPY_IN ? bl_copy_in(root, open_->path, open_->copy_flags, child->stdio[0], &err)
-                                                : bl_copy_out(root, open_->path, open_->copy_flags, child->stdio[1], &err);
+        failed = open_->kind == BL_OPEN_COPY_IN
+                     ? bl_copy_in(root, open_->path, open_->copy_flags, owned ? &owner : NULL, child->stdio[0], &err)
+                     : bl_copy_out(root, open_->path, open_->copy_flags, child->stdio[1], &err);
     if (failed)
         bl_child_fail(child, EXIT_COPY_FAILED, &err);
     _exit(0);

@@ -39,6 +39,7 @@ struct made {
 struct copy {
     int from_fd;
     uint32_t flags;
+    const struct bl_user *owner; /* whose everything becomes; NULL: as the entries say */
     struct bl_buffer in;
     bool begun;        /* the first entry has come */
     int target_fd;     /* where the first entry goes: its directory ... */
@@ -341,6 +342,10 @@ static int take_entries(struct copy *copy, int root_fd, const char *path, struct
             bl_entry_free(&entry);
             return copy->begun ? finish_directories(copy, err) : bl_fail(err, BL_INVALID_ARGUMENT, 0, "the copy is empty");
         }
+        if (copy->owner) {
+            entry.uid = copy->owner->uid;
+            entry.gid = copy->owner->gid;
+        }
         if (!copy->begun) {
             failed = choose_place(copy, root_fd, path, &entry, err) < 0 || place_first(copy, &entry, err) < 0;
         } else {
@@ -356,11 +361,12 @@ static int take_entries(struct copy *copy, int root_fd, const char *path, struct
     }
 }
 
-int bl_copy_in(int root_fd, const char *path, uint32_t flags, int from_fd, struct bl_error *err)
+int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_user *owner, int from_fd, struct bl_error *err)
 {
     struct copy copy = {
         .from_fd = from_fd,
         .flags = flags,
+        .owner = owner,
         .in = BL_BUFFER_INIT(2 * BUFFER_BYTES),
         .target_fd = -1,
         .source_fd = -1,

@@ -54,13 +54,13 @@ enum bl_open_kind {
 
 /* OPEN. WORKLOAD and EXEC use ARG..TIMEOUT; the COPY kinds PATH, COPY_FLAGS and USER. */
 enum bl_open_tag {
-    BL_OPEN_KIND = 1,         /* u32: enum bl_open_kind */
-    BL_OPEN_ARG = 2,          /* list: the command; empty for a WORKLOAD: an idle one, that only keeps the namespaces */
-    BL_OPEN_ENV = 3,          /* list: KEY=value; an EXEC gets the workload's environment, overridden by these */
-    BL_OPEN_CWD = 4,          /* string; none: the workload's, for an EXEC */
-    BL_OPEN_USER = 5,         /* string: name|uid[:group|gid]; none: the workload's, for an EXEC */
-    BL_OPEN_TTY = 6,          /* u32: 1: a terminal; its bytes come on STDOUT */
-    BL_OPEN_ROWS = 7,         /* u32 */
+    BL_OPEN_KIND = 1, /* u32: enum bl_open_kind */
+    BL_OPEN_ARG = 2,  /* list: the command; empty for a WORKLOAD: an idle one, that only keeps the namespaces */
+    BL_OPEN_ENV = 3,  /* list: KEY=value; an EXEC gets the workload's environment, overridden by these */
+    BL_OPEN_CWD = 4,  /* string; none: the workload's, for an EXEC */
+    BL_OPEN_USER = 5, /* string: name|uid[:group|gid]; none: the workload's, for an EXEC; a COPY_IN's entries keep their owners */
+    BL_OPEN_TTY = 6,  /* u32: 1: a terminal; its bytes come on STDOUT */
+    BL_OPEN_ROWS = 7, /* u32 */
     BL_OPEN_COLUMNS = 8,      /* u32 */
     BL_OPEN_STDIN = 9,        /* u32: 1: STDIN will be used; else the command reads /dev/null */
     BL_OPEN_TIMEOUT_MS = 10,  /* u64: kill everything of it after that long; 0: no limit */
