@@ -96,8 +96,7 @@ static int read_object(json_t *object, const struct member *table, const char *w
     return 0;
 }
 
-/* check_host() - Whether a text is host[:port], and nothing else: no scheme, path or user. */
-static bool check_host(const char *host)
+bool bl_is_registry_host(const char *host)
 {
     size_t length = strlen(host);
 
@@ -169,7 +168,7 @@ static int read_registry(json_t *object, struct bl_registry_setting *registry, c
                        (int)strlen(where) - 1, where);
     if (read_object(object, table, what, where, err))
         return -1;
-    if (!registry->host || !check_host(registry->host))
+    if (!registry->host || !bl_is_registry_host(registry->host))
         return bl_fail(err, BL_CONFIG, 0, "%s: '%shost' must be a host or host:port, without a scheme or path", what, where);
     if (transport && strcmp(transport, "http") != 0 && strcmp(transport, "https") != 0)
         return bl_fail(err, BL_CONFIG, 0, "%s: '%stransport' must be http or https", what, where);
@@ -225,9 +224,13 @@ int bl_user_config_parse(const void *bytes, size_t length, const char *what, str
     json_error_t error;
     cleanup_json json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &error);
     json_t *registries = NULL;
-    const struct member table[] = {{"home_dir", TEXT, &out->home_dir, 0},      {"ca_file", TEXT, &out->ca_file, 0},
-                                   {"cpus", COUNT, &out->cpus, 1024},          {"memory_mib", COUNT, &out->memory_mib, 16 << 20},
-                                   {"image_registries", LIST, &registries, 0}, {NULL, TEXT, NULL, 0}};
+    const struct member table[] = {{"home_dir", TEXT, &out->home_dir, 0},
+                                   {"ca_file", TEXT, &out->ca_file, 0},
+                                   {"cpus", COUNT, &out->cpus, 1024},
+                                   {"memory_mib", COUNT, &out->memory_mib, 16 << 20},
+                                   {"network_timeout_s", COUNT, &out->network_timeout_s, 86400},
+                                   {"image_registries", LIST, &registries, 0},
+                                   {NULL, TEXT, NULL, 0}};
 
     /* The parser's text would quote what it stumbled over, which can be a part of a password. */
     if (!root)
@@ -280,7 +283,7 @@ int bl_user_config_prefer(struct bl_user_config *config, const char *host, struc
 {
     struct bl_registry_setting registry = {0};
 
-    if (!check_host(host))
+    if (!bl_is_registry_host(host))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "'%s' is no registry: give a host or host:port, without a scheme or path",
                        host);
     for (size_t i = 0; i < config->registry_count; i++) {
@@ -293,7 +296,7 @@ int bl_user_config_prefer(struct bl_user_config *config, const char *host, struc
     }
     if (!registry.host)
         registry.host = strdup(host);
-    registry.search = true;
+    registry.search = registry.preferred = true;
     if (registry.host && !insert(config, 0, &registry))
         return 0;
     free_registry(&registry);

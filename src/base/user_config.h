@@ -5,7 +5,7 @@
  *     {
  *       "home_dir": "/data/boxlite",
  *       "cpus": 1, "memory_mib": 512,
- *       "ca_file": "/etc/ssl/our-ca.pem",
+ *       "ca_file": "/etc/ssl/our-ca.pem", "network_timeout_s": 60,
  *       "image_registries": [
  *         {"host": "registry.example:5000", "transport": "https", "skip_verify": false, "search": true,
  *          "auth": {"type": "basic", "username": "me", "password": "..."}}
@@ -33,22 +33,24 @@ struct bl_registry_setting {
     bool plain_http;
     bool skip_verify; /* trust any certificate */
     bool search;      /* names without a registry are looked up here */
+    bool preferred;   /* by bl_user_config_prefer() */
     enum bl_registry_auth auth;
     char *username, *password; /* BL_REGISTRY_AUTH_BASIC */
     char *token;               /* BL_REGISTRY_AUTH_BEARER */
 };
 
 struct bl_user_config {
-    char *home_dir;                /* absolute, or NULL */
-    char *ca_file;                 /* certificates to trust instead of the system's, or NULL */
-    unsigned int cpus, memory_mib; /* 0: the built-in default */
+    char *home_dir;                 /* absolute, or NULL */
+    char *ca_file;                  /* certificates to trust instead of the system's, or NULL */
+    unsigned int cpus, memory_mib;  /* 0: the built-in default */
+    unsigned int network_timeout_s; /* a server that sends nothing for this long is given up; 0: the built-in default */
     struct bl_registry_setting *registries;
     size_t registry_count;
 };
 
 #define BL_USER_CONFIG_INIT                                                                                                        \
     {                                                                                                                              \
-        NULL, NULL, 0, 0, NULL, 0                                                                                                  \
+        NULL, NULL, 0, 0, 0, NULL, 0                                                                                               \
     }
 
 /*
@@ -69,6 +71,9 @@ int bl_user_config_parse(const void *bytes, size_t length, const char *what, str
  * What the file says about that host otherwise stays true. Return: 0; -1: BL_INVALID_ARGUMENT
  */
 int bl_user_config_prefer(struct bl_user_config *config, const char *host, struct bl_error *err);
+
+/* bl_is_registry_host() - Whether a text is host or host:port, and nothing else: no scheme, path or user. */
+bool bl_is_registry_host(const char *host);
 
 /* bl_user_config_registry() - What is settled about a host. Return: NULL when nothing is */
 const struct bl_registry_setting *bl_user_config_registry(const struct bl_user_config *config, const char *host);

@@ -15,6 +15,8 @@
  *                                          temporary and renamed, so complete or absent
  *   disks/<key>.ext4                       read-only base disk, 10 GB virtual, sparse; <key> is 64 hex digits made from the
  *                                          diff ids of the layers, so images of equal content share one
+ *   blobs/<algorithm>-<digits>             what was pulled from a registry, as it came: manifests, configurations, layers
+ *                                          (blobs.h); kept for images that share layers and for `save`
  *   partial/                               what is being written; a file there is locked (flock) by its writer while it
  *                                          lives, and swept by the next load when it is not
  *   locks/<key>.lock                       one builder a disk
@@ -36,10 +38,11 @@ struct bl_images; /* a handle on one home's image store */
 
 /* A reference, taken apart and made whole: "busybox" is docker.io/library/busybox:latest. Owned strings. */
 struct bl_reference {
-    char *registry;   /* "docker.io" */
-    char *repository; /* "library/busybox" */
-    char *tag;        /* "latest"; NULL when there is a digest and no tag */
-    char *digest;     /* "sha256:..." or NULL */
+    char *registry;     /* "docker.io" */
+    char *repository;   /* "library/busybox" */
+    char *tag;          /* "latest"; NULL when there is a digest and no tag */
+    char *digest;       /* "sha256:..." or NULL */
+    bool said_registry; /* the registry stood there; else it was filled in */
 };
 
 /*
@@ -158,11 +161,80 @@ struct bl_load_request {
 int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
                    struct bl_error *err);
 
+/* Where a layer of a pull is. */
+enum bl_pull_state {
+    BL_PULL_WAITING,
+    BL_PULL_DOWNLOADING,
+    BL_PULL_DOWNLOADED, /* and waits for the layers below it */
+    BL_PULL_WRITING,    /* verified, decompressed and written while what is left comes */
+    BL_PULL_DONE,
+};
+
+struct bl_pull_layer {
+    const char *digest;
+    enum bl_pull_state state;
+    uint64_t done_bytes;    /* downloaded */
+    uint64_t written_bytes; /* of them, written to the disk */
+    uint64_t total_bytes;
+};
+
+/* How far a pull is. Called from the pulling thread, some ten times a second. */
+struct bl_pull_progress {
+    const char *reference; /* full form */
+    const struct bl_pull_layer *layers;
+    size_t count; /* 0: not known yet */
+};
+
+enum bl_pull_policy {
+    BL_PULL_MISSING, /* use what is here, else pull */
+    BL_PULL_ALWAYS,  /* ask the registry; layers that are here are not downloaded again */
+    BL_PULL_NEVER,
+};
+
+struct bl_user_config;
+
+struct bl_pull_request {
+    const char *reference;
+    enum bl_pull_policy policy;
+    const struct bl_user_config *config; /* registries, certificates; NULL: the user's usual file is read */
+    unsigned int parallel;               /* downloads at once; 0: 3 */
+    int cancel_fd;                       /* as in struct bl_load_request */
+    void (*progress)(const struct bl_pull_progress *progress, void *data);
+    void *progress_data;
+    struct bl_load_limits limits;
+};
+
 /*
- * bl_images_ensure() - Find an image, loading the embedded one ("busybox") when it is meant and missing
+ * bl_images_pull() - Bring an image in from a registry, as a bootable disk
+ *
+ * A name without a registry is looked up on each registry of the search order (the configuration's, else docker.io), and what is
+ * found is known by its full name there; with BL_PULL_MISSING what is here under one of these names is taken first, and
+ * "busybox" is the embedded image.
+ *
+ * Layers download in parallel while lower ones are written; every digest is verified. What came before a failure or a kill is
+ * kept and continued by the next pull, and is not visible. Two pulls of one image at once download it once.
+ *
+ * Return: 0, free with bl_image_free(); -1: BL_NOT_FOUND, BL_NETWORK (unreachable, unauthorized), BL_IMAGE, BL_RESOURCE_EXHAUSTED,
+ *         BL_INVALID_ARGUMENT, BL_CONFIG, BL_STOPPED, BL_STORAGE
+ */
+int bl_images_pull(struct bl_images *images, const struct bl_pull_request *request, struct bl_image **out, struct bl_error *err);
+
+/*
+ * bl_images_login() - Try a login at a registry and remember it (auth.json beside the configuration, mode 0600)
+ * @config: as in struct bl_pull_request
+ *
+ * Return: 0; -1: BL_NETWORK (refused, or the registry can't be reached: nothing is stored), BL_CONFIG, BL_STOPPED, BL_STORAGE
+ */
+int bl_images_login(struct bl_images *images, const struct bl_user_config *config, const char *host, const char *user,
+                    const char *secret, int cancel_fd, struct bl_error *err);
+/* bl_images_logout() - Forget it. Return: 1; 0 when there was none; -1 with @err */
+int bl_images_logout(struct bl_images *images, const char *host, struct bl_error *err);
+
+/*
+ * bl_images_ensure() - Find an image; when it is missing, load the embedded one ("busybox") or pull it
  * @cancel_fd: as in struct bl_load_request
  *
- * Return: as bl_images_find(); BL_NOT_FOUND's message says how to get the image
+ * Return: as bl_images_pull() with BL_PULL_MISSING and the user's usual configuration
  */
 int bl_images_ensure(struct bl_images *images, const char *name, int cancel_fd, struct bl_image **out, struct bl_error *err);
 

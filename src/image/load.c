@@ -18,9 +18,6 @@
 #include "image/plugin.h"
 #include "image/store.h"
 
-#define EMBEDDED_REFERENCE "docker.io/library/busybox:latest"
-#define EMBEDDED_FILE      "images/busybox.tar"
-
 static pthread_mutex_t plugin_mutex = PTHREAD_MUTEX_INITIALIZER;
 static const struct bl_image_plugin *plugin; /* guarded by plugin_mutex; set once */
 
@@ -54,10 +51,9 @@ const struct bl_image_plugin *bl_images_plugin(const struct bl_images *images, s
     return got;
 }
 
-/* make_store() - Make the directories of a store. Return: 0; -1 with @err */
-static int make_store(const struct bl_images *images, struct bl_error *err)
+int bl_images_make_store(const struct bl_images *images, struct bl_error *err)
 {
-    static const char *const rooms[] = {"index", "disks", "partial", "locks"};
+    static const char *const rooms[] = {"index", "disks", "partial", "locks", "blobs"};
 
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
         cleanup_free char *path = bl_format("%s/%s", images->path, rooms[i]);
@@ -84,48 +80,8 @@ int bl_images_load(struct bl_images *images, const struct bl_load_request *reque
 
     const struct bl_image_plugin *loader = bl_images_plugin(images, err);
 
-    if (!loader || make_store(images, err))
+    if (!loader || bl_images_make_store(images, err))
         return -1;
     bl_images_sweep(images);
     return loader->load(images->path, request, out, count, err);
-}
-
-/* load_embedded() - Bring in the image that is part of the installation. Return: as bl_images_load() */
-static int load_embedded(struct bl_images *images, int cancel_fd, struct bl_image **out, struct bl_error *err)
-{
-    cleanup_free char *path = bl_format("%s/%s", images->runtime_dir, EMBEDDED_FILE);
-    struct bl_load_request request = {.path = path, .fd = -1, .reference = EMBEDDED_REFERENCE, .cancel_fd = cancel_fd};
-    struct bl_image **loaded;
-    size_t count;
-
-    if (!path)
-        return bl_fail_memory(err);
-    if (bl_images_load(images, &request, &loaded, &count, err))
-        return bl_fail_context(err, "load the embedded image busybox");
-    *out = loaded[0];
-    loaded[0] = NULL;
-    bl_image_free_list(loaded, count);
-    return 0;
-}
-
-int bl_images_ensure(struct bl_images *images, const char *name, int cancel_fd, struct bl_image **out, struct bl_error *err)
-{
-    struct bl_error failure = BL_ERROR_INIT;
-    struct bl_reference reference;
-
-    if (!bl_images_find(images, name, out, &failure))
-        return 0;
-    if (failure.code == BL_NOT_FOUND && !bl_reference_parse(name, &reference, NULL)) {
-        cleanup_free char *full = bl_reference_format(&reference);
-
-        bl_reference_free(&reference);
-        if (full && strcmp(full, EMBEDDED_REFERENCE) == 0)
-            return load_embedded(images, cancel_fd, out, err);
-        return bl_fail(err, BL_NOT_FOUND, 0,
-                       "no image '%s' here: get it with `boxlite load FILE` from an archive of `docker save` or `skopeo copy`",
-                       name);
-    }
-    if (err)
-        *err = failure;
-    return -1;
 }

@@ -12,7 +12,7 @@
 #include "image/image.h"
 #include "image/tar.h"
 
-#define BL_IMAGE_PLUGIN_VERSION 2
+#define BL_IMAGE_PLUGIN_VERSION 3
 #define BL_IMAGE_PLUGIN_FILE    "libboxlite-image.so"
 #define BL_IMAGE_PLUGIN_SYMBOL  "boxlite_image_plugin"
 
@@ -34,6 +34,16 @@ struct bl_image_plugin {
     int (*tar_output_data)(struct bl_tar_output *output, const void *bytes, size_t length, struct bl_error *err);
     int (*tar_output_finish)(struct bl_tar_output *output, struct bl_error *err);
     void (*tar_output_close)(struct bl_tar_output *output);
+    /*
+     * A pull of one reference for the store at @images_path, which exists. @reference: full form
+     * @more: when it fails, there are others to try: give up early on a server that can't be reached
+     */
+    int (*pull)(const char *images_path, const struct bl_pull_request *request, const char *reference, bool more,
+                struct bl_image **out, struct bl_error *err);
+    /* bl_images_login() and bl_images_logout() */
+    int (*login)(const struct bl_user_config *config, const char *host, const char *user, const char *secret, int cancel_fd,
+                 struct bl_error *err);
+    int (*logout)(const char *host, struct bl_error *err);
 };
 
 #endif

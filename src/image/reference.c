@@ -148,6 +148,7 @@ static int split(char *copy, const char *text, struct bl_reference *out, struct 
             *c = (char)tolower((unsigned char)*c);
         if (strcmp(registry, "index.docker.io") == 0 || strcmp(registry, "registry-1.docker.io") == 0)
             registry = NULL;
+        out->said_registry = true;
     }
 
     char *last = strrchr(repository, '/');

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "image/blobs.h"
 #include "image/lock.h"
 #include "image/record.h"
 
@@ -388,6 +389,7 @@ void bl_images_sweep(struct bl_images *images)
         return;
     (void)bl_steal_fd(&disks_fd);
     bl_partial_sweep(images_fd);
+    bl_blobs_sweep(images_fd, true);
     if (read_all(images, true, &before, NULL))
         return;
     while ((entry = readdir(disks))) {

@@ -11,6 +11,9 @@ struct bl_images {
     char *runtime_dir; /* where the loader and the embedded image are */
 };
 
+/* bl_images_make_store() - Make the directories of a store. Return: 0; -1 with @err */
+int bl_images_make_store(const struct bl_images *images, struct bl_error *err);
+
 /*
  * bl_images_sweep() - Remove what dead loaders left, and disks that no reference and no box has any more
  *

@@ -280,7 +280,10 @@ static void brings_the_embedded_image(void **state)
     assert_string_equal(again->config_digest, image->config_digest);
     bl_image_free(again);
     bl_image_free(image);
-    assert_int_equal(bl_images_ensure(images, "busybox:other", -1, &image, &err), -1);
+
+    const struct bl_pull_request other = {.reference = "busybox:other", .policy = BL_PULL_NEVER, .cancel_fd = -1};
+
+    assert_int_equal(bl_images_pull(images, &other, &image, &err), -1);
     assert_int_equal(err.code, BL_NOT_FOUND);
     assert_non_null(strstr(err.message, "boxlite load"));
     assert_int_equal(bl_images_ensure(images, "No Name", -1, &image, &err), -1);

@@ -220,6 +220,12 @@ static int add_described(struct bl_load *load, struct bl_source *source, const s
     return result;
 }
 
+int bl_candidates_follow(struct bl_load *load, struct bl_source *source, const struct bl_descriptor *descriptor,
+                         struct bl_candidates *out, struct bl_error *err)
+{
+    return add_described(load, source, descriptor, NULL, 0, out, err);
+}
+
 /* names_images() - Whether an index lists images by name, or the platforms of one. */
 static bool names_images(const struct bl_index *index)
 {

@@ -76,19 +76,22 @@ static ssize_t next_counted(struct bl_stream *stream, const void **data, struct 
 static int apply_layer(struct build *build, const struct bl_layer_source *layer, const char *what, struct bl_error *err)
 {
     cleanup_blob struct bl_blob blob = BL_BLOB_NONE;
+    struct bl_stream *stored = bl_source_stream(build->source, layer->name, &blob, err);
 
-    if (bl_source_find(build->source, layer->name, &blob, err)) {
-        if (err && err->code == BL_NOT_FOUND)
-            err->code = BL_IMAGE;
+    if (!stored) {
+        if (!err || err->code != BL_NOT_FOUND)
+            return bl_fail_context(err, "%s", what);
+        err->code = BL_IMAGE;
         return bl_fail_context(err, "%s is missing", what);
     }
-    if (layer->size_bytes != UINT64_MAX && blob.size != layer->size_bytes)
+    if (layer->size_bytes != UINT64_MAX && blob.size != layer->size_bytes) {
+        bl_stream_close(stored);
         return bl_fail(err, BL_IMAGE, 0, "%s is damaged: it has %" PRIu64 " bytes, and should have %" PRIu64, what, blob.size,
                        layer->size_bytes);
+    }
     build->load->progress.done_bytes = 0;
     build->load->progress.total_bytes = blob.size;
 
-    struct bl_stream *stored = bl_stream_range(build->load, blob.fd, blob.offset, blob.size);
     struct bl_stream *verified = stored = bl_stream_digest(stored, layer->digest, what, err);
     struct bl_stream *unpacked = stored ? bl_stream_unpack(build->load, stored, what, err) : NULL;
     cleanup_stream struct bl_stream *digested = unpacked ? bl_stream_digest(unpacked, layer->diff_id, what, err) : NULL;

@@ -19,7 +19,7 @@
 #include "image/lock.h"
 #include "image/record.h"
 
-static void fill_limits(struct bl_load_limits *limits, const struct bl_load_limits *asked)
+void bl_load_fill_limits(struct bl_load_limits *limits, const struct bl_load_limits *asked)
 {
     *limits = *asked;
     limits->total_bytes = asked->total_bytes ? asked->total_bytes : UINT64_C(20) << 30;
@@ -168,9 +168,8 @@ static struct bl_image *make_image(struct bl_load *load, const struct bl_candida
     return image;
 }
 
-/* load_candidate() - Bring one image in. Return: NULL with @err */
-static struct bl_image *load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
-                                       struct bl_error *err)
+struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
+                                   struct bl_error *err)
 {
     cleanup_described struct described described = {.bytes = BL_BUFFER_INIT(load->limits.document_bytes)};
 
@@ -243,7 +242,7 @@ static int load_all(struct bl_load *load, struct bl_source *source, struct bl_ca
     if (!images)
         return bl_fail_memory(err);
     for (size_t i = 0; i < candidates->count; i++) {
-        images[i] = load_candidate(load, source, &candidates->list[i], err);
+        images[i] = bl_load_candidate(load, source, &candidates->list[i], err);
         if (!images[i]) {
             bl_image_free_list(images, i);
             return -1;
@@ -265,7 +264,7 @@ int bl_loader_load(const char *images_path, const struct bl_load_request *reques
 
     if (images_fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open %s", images_path);
-    fill_limits(&load.limits, &request->limits);
+    bl_load_fill_limits(&load.limits, &request->limits);
     if (bl_source_open(&load, &source, err))
         return -1;
     result = load_all(&load, source, &candidates, out, count, err);

@@ -29,6 +29,20 @@ struct bl_candidates {
 int bl_candidates_find(struct bl_load *load, struct bl_source *source, struct bl_candidates *out, struct bl_error *err);
 void bl_candidates_free(struct bl_candidates *candidates);
 
+/*
+ * bl_candidates_follow() - Learn which image a descriptor leads to, through indexes, for this platform
+ * @out: gets one candidate, without a name
+ */
+int bl_candidates_follow(struct bl_load *load, struct bl_source *source, const struct bl_descriptor *descriptor,
+                         struct bl_candidates *out, struct bl_error *err);
+
+/* bl_load_candidate() - Bring one image in: its disk, and its record when it has a name. Return: NULL with @err */
+struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
+                                   struct bl_error *err);
+
+/* bl_load_fill_limits() - Defaults for what was not asked for. */
+void bl_load_fill_limits(struct bl_load_limits *limits, const struct bl_load_limits *asked);
+
 #define BL_PLATFORM_OS           "linux"
 #define BL_PLATFORM_ARCHITECTURE "amd64"
 

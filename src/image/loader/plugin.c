@@ -2,8 +2,10 @@
 /* plugin.c - the one symbol that libboxlite-image.so shows; see image/plugin.h */
 #include "image/plugin.h"
 
+#include "image/credentials.h"
 #include "image/loader/load.h"
 #include "image/loader/tar.h"
+#include "image/pull.h"
 
 extern const struct bl_image_plugin boxlite_image_plugin;
 
@@ -19,4 +21,7 @@ __attribute__((visibility("default"))) const struct bl_image_plugin boxlite_imag
     .tar_output_data = bl_tar_output_data,
     .tar_output_finish = bl_tar_output_finish,
     .tar_output_close = bl_tar_output_close,
+    .pull = bl_loader_pull,
+    .login = bl_loader_login,
+    .logout = bl_credential_erase,
 };

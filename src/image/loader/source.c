@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/strings.h"
+#include "image/document.h"
 #include "image/loader/layer.h"
 #include "image/record.h"
 
@@ -32,8 +33,9 @@ struct member {
 struct bl_source {
     struct bl_load *load;
     char *what;
-    int directory_fd; /* a layout directory; else -1 */
-    int data_fd;      /* an archive: its file, or what was written of it */
+    struct bl_remote *remote; /* then it has nothing else */
+    int directory_fd;         /* a layout directory; else -1 */
+    int data_fd;              /* an archive: its file, or what was written of it */
     bool data_owned;
     struct member *members;
     size_t member_count;
@@ -311,6 +313,24 @@ int bl_source_open(struct bl_load *load, struct bl_source **out, struct bl_error
     return result;
 }
 
+int bl_source_remote(struct bl_load *load, struct bl_remote *remote, struct bl_source **out, struct bl_error *err)
+{
+    struct bl_source *source = calloc(1, sizeof *source);
+
+    if (!source)
+        return bl_fail_memory(err);
+    source->load = load;
+    source->remote = remote;
+    source->directory_fd = source->data_fd = -1;
+    source->what = strdup(remote->what);
+    if (!source->what) {
+        free(source);
+        return bl_fail_memory(err);
+    }
+    *out = source;
+    return 0;
+}
+
 void bl_source_close(struct bl_source *source)
 {
     if (!source)
@@ -355,6 +375,8 @@ int bl_source_find(struct bl_source *source, const char *name, struct bl_blob *o
 {
     const struct member *member;
 
+    if (source->remote)
+        return bl_fail(err, BL_NOT_FOUND, 0, "%s holds no '%.200s'", source->what, name);
     if (source->directory_fd >= 0)
         return find_in_directory(source, plain_name(name), out, err);
     member = find_member(source, plain_name(name));
@@ -366,12 +388,54 @@ int bl_source_find(struct bl_source *source, const char *name, struct bl_blob *o
     return 0;
 }
 
+/* digest_of() - The digest that "blobs/<algorithm>/<digits>" names. Return: 0; -1 with @err */
+static int digest_of(const struct bl_source *source, const char *name, char digest[BL_DIGEST_MAX], struct bl_error *err)
+{
+    const char *rest = bl_starts_with(name, "blobs/") ? name + strlen("blobs/") : "";
+    const char *slash = strchr(rest, '/');
+
+    if (slash && snprintf(digest, BL_DIGEST_MAX, "%.*s:%s", (int)(slash - rest), rest, slash + 1) < BL_DIGEST_MAX &&
+        bl_is_digest(digest))
+        return 0;
+    return bl_fail(err, BL_NOT_FOUND, 0, "%s holds no '%.200s'", source->what, name);
+}
+
+static int read_remote(struct bl_source *source, const char *name, struct bl_buffer *out, struct bl_error *err)
+{
+    char digest[BL_DIGEST_MAX];
+    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(bl_buffer_room(out));
+
+    if (digest_of(source, name, digest, err) || source->remote->read(source->remote, digest, &bytes, err) ||
+        bl_verify_bytes(bl_buffer_data(&bytes), bytes.length, digest, name, err))
+        return -1;
+    return bl_buffer_append(out, bl_buffer_data(&bytes), bytes.length) ? bl_fail_memory(err) : 0;
+}
+
+struct bl_stream *bl_source_stream(struct bl_source *source, const char *name, struct bl_blob *blob, struct bl_error *err)
+{
+    char digest[BL_DIGEST_MAX];
+    struct bl_stream *stream;
+
+    if (source->remote) {
+        *blob = (struct bl_blob)BL_BLOB_NONE;
+        return digest_of(source, name, digest, err) ? NULL : source->remote->stream(source->remote, digest, &blob->size, err);
+    }
+    if (bl_source_find(source, name, blob, err))
+        return NULL;
+    stream = bl_stream_range(source->load, blob->fd, blob->offset, blob->size);
+    if (!stream)
+        bl_fail_memory(err);
+    return stream;
+}
+
 int bl_source_read(struct bl_source *source, const char *name, const char *digest, struct bl_buffer *out, struct bl_error *err)
 {
     cleanup_blob struct bl_blob blob = BL_BLOB_NONE;
     const void *data;
     ssize_t got;
 
+    if (source->remote)
+        return read_remote(source, name, out, err);
     if (bl_source_find(source, name, &blob, err))
         return -1;
     if (blob.size > bl_buffer_room(out))

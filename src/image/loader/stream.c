@@ -238,6 +238,22 @@ int bl_stream_verify(struct bl_stream *stream, struct bl_error *err)
     return 0;
 }
 
+int bl_verify_bytes(const void *bytes, size_t length, const char *digest, const char *what, struct bl_error *err)
+{
+    const EVP_MD *algorithm = strncmp(digest, "sha512:", 7) == 0 ? EVP_sha512() : EVP_sha256();
+    uint8_t computed[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+
+    if (!EVP_Digest(bytes, length, computed, &size, algorithm, NULL))
+        return bl_fail(err, BL_INTERNAL, 0, "digest %s", what);
+    to_hex(computed, size, hex);
+    if (strcmp(hex, digest + strlen("sha256:")) != 0)
+        return bl_fail(err, BL_IMAGE, 0, "%s is damaged or forged: its digest is %.7s%s, and should be %s", what, digest, hex,
+                       digest);
+    return 0;
+}
+
 int bl_sha256_hex(const void *bytes, size_t length, char hex[65], struct bl_error *err)
 {
     uint8_t digest[EVP_MAX_MD_SIZE];

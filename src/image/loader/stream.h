@@ -73,6 +73,9 @@ int bl_stream_drain(struct bl_stream *stream, struct bl_error *err);
  */
 struct bl_stream *bl_stream_unpack(struct bl_load *load, struct bl_stream *below, const char *what, struct bl_error *err);
 
+/* bl_verify_bytes() - Compare the digest of some bytes. @what: how messages call them. Return: 0; -1 with BL_IMAGE */
+int bl_verify_bytes(const void *bytes, size_t length, const char *digest, const char *what, struct bl_error *err);
+
 /* bl_sha256_hex() - SHA-256 of some bytes as 64 digits and an end. Return: 0; -1 with @err */
 int bl_sha256_hex(const void *bytes, size_t length, char hex[65], struct bl_error *err);
 

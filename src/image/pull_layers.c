@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pull_layers.c - layers that download while they are applied
+ *
+ * One thread does both. A layer's stream reads the file that its download fills; when it runs dry it advances all downloads until
+ * there is more, and when it does not it gives them a turn anyway, so sockets are drained while the disk is written. The
+ * kernel's socket buffers bridge the gaps. Bytes go from the socket to the file and from there, through the digest, to the disk:
+ * each is stored once and hashed once.
+ *
+ * At most @parallel layers download at once, in the manifest's order: the lowest is the one that is waited for.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/strings.h"
+#include "image/pull.h"
+
+#define PARALLEL           3
+#define BLOCK_BYTES        (256u << 10)
+#define REPORT_INTERVAL_US 100000
+
+static int write_layer(struct bl_transfer *transfer, const void *bytes, size_t length, struct bl_error *err)
+{
+    const struct bl_download *download = transfer->data;
+    const uint8_t *at = bytes;
+    uint64_t offset = transfer->offset_bytes;
+
+    while (length) {
+        ssize_t done = pwrite(download->blob.fd, at, length, (off_t)offset);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,
+                           "%s: write to images/blobs", download->what);
+        at += done;
+        offset += (uint64_t)done;
+        length -= (size_t)done;
+    }
+    return 0;
+}
+
+static int authorize_layer(struct bl_transfer *transfer, const struct bl_auth_challenge *challenge, struct bl_error *err)
+{
+    const struct bl_download *download = transfer->data;
+
+    return bl_registry_authorize(download->pull->registry, challenge, err);
+}
+
+int bl_pull_layers_init(struct bl_pull *pull, const struct bl_descriptor *layers, size_t count, struct bl_error *err)
+{
+    pull->downloads = calloc(count ? count : 1, sizeof *pull->downloads);
+    pull->shown = calloc(count ? count : 1, sizeof *pull->shown);
+    if (!pull->downloads || !pull->shown)
+        return bl_fail_memory(err);
+    pull->count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct bl_download *download = &pull->downloads[i];
+
+        download->layer = &layers[i];
+        download->pull = pull;
+        download->blob = (struct bl_blob_file)BL_BLOB_FILE_NONE;
+        download->what = bl_format("get layer %zu (%.19s)", i + 1, layers[i].digest);
+        pull->shown[i] = (struct bl_pull_layer){.digest = layers[i].digest, .total_bytes = layers[i].size_bytes};
+        if (!download->what)
+            return bl_fail_memory(err);
+    }
+    return 0;
+}
+
+void bl_pull_layers_free(struct bl_pull *pull)
+{
+    for (size_t i = 0; i < pull->count; i++) {
+        bl_transfer_finish(&pull->downloads[i].transfer);
+        bl_blob_finish(&pull->downloads[i].blob);
+        free(pull->downloads[i].what);
+    }
+    free(pull->downloads);
+    free(pull->shown);
+    pull->downloads = NULL;
+    pull->shown = NULL;
+    pull->count = 0;
+}
+
+/* find() - The download of a digest: the first layer that has it. */
+static struct bl_download *find(const struct bl_pull *pull, const char *digest)
+{
+    for (size_t i = 0; i < pull->count; i++)
+        if (!strcmp(pull->downloads[i].layer->digest, digest))
+            return &pull->downloads[i];
+    return NULL;
+}
+
+static bool is_running(const struct bl_download *download)
+{
+    return download->transfer.state == BL_TRANSFER_WAITING || download->transfer.state == BL_TRANSFER_RUNNING;
+}
+
+static bool is_complete(const struct bl_download *download)
+{
+    return download->blob.fd >= 0 && download->transfer.offset_bytes == download->layer->size_bytes;
+}
+
+/* begin() - Open a layer's file and get what is missing of it. Return: 0; -1 with @err */
+static int begin(struct bl_download *download, struct bl_error *err)
+{
+    struct bl_pull *pull = download->pull;
+    struct bl_transfer *transfer = &download->transfer;
+
+    if (bl_blob_open(pull->images_fd, download->layer->digest, download->layer->size_bytes, &download->blob, err))
+        return -1;
+    download->continued = download->blob.have_bytes > 0;
+    *transfer = (struct bl_transfer){
+        .what = download->what,
+        .size_bytes = download->layer->size_bytes,
+        .limit_bytes = download->layer->size_bytes,
+        .offset_bytes = download->blob.have_bytes,
+        .sink = write_layer,
+        .unauthorized = authorize_layer,
+        .data = download,
+    };
+    if (is_complete(download)) {
+        transfer->state = BL_TRANSFER_DONE;
+        return 0;
+    }
+    if (bl_registry_prepare_blob(pull->registry, download->layer->digest, transfer, err))
+        return -1;
+    bl_http_start(bl_registry_http(pull->registry), transfer);
+    return 0;
+}
+
+/* begin_more() - Keep as many downloads going as there may be. Return: 0; -1 with @err */
+static int begin_more(struct bl_pull *pull, struct bl_error *err)
+{
+    unsigned int most = pull->request->parallel ? pull->request->parallel : PARALLEL, running = 0;
+
+    for (size_t i = 0; i < pull->count; i++)
+        running += is_running(&pull->downloads[i]);
+    for (size_t i = 0; i < pull->count && running < most; i++) {
+        struct bl_download *download = &pull->downloads[i];
+
+        if (download->transfer.state != BL_TRANSFER_IDLE || find(pull, download->layer->digest) != download)
+            continue;
+        if (begin(download, err))
+            return -1;
+        running += is_running(download);
+    }
+    return 0;
+}
+
+/* advance() - Give all downloads a turn, or wait until there is something for them to do. Return: 0; -1 with @err */
+static int advance(struct bl_pull *pull, bool wait, struct bl_error *err)
+{
+    if (begin_more(pull, err) || bl_http_step(bl_registry_http(pull->registry), wait, err))
+        return -1;
+    bl_pull_report(pull, false);
+    return 0;
+}
+
+/* need() - Wait until a layer has this many bytes. Return: 0; -1 with @err */
+static int need(struct bl_download *download, uint64_t bytes, struct bl_error *err)
+{
+    bool wait = false;
+
+    do {
+        if (advance(download->pull, wait, err))
+            return -1;
+        if (download->transfer.state == BL_TRANSFER_FAILED) {
+            if (err)
+                *err = download->transfer.error;
+            return -1;
+        }
+        wait = true;
+    } while (download->transfer.offset_bytes < bytes);
+    return 0;
+}
+
+struct layer_stream {
+    struct bl_stream stream;
+    struct bl_download *download;
+    uint8_t block[BLOCK_BYTES];
+};
+
+static ssize_t next_of_layer(struct bl_stream *stream, const void **data, struct bl_error *err)
+{
+    struct layer_stream *layer = (struct layer_stream *)stream;
+    struct bl_download *download = layer->download;
+    uint64_t left = download->layer->size_bytes - download->read_bytes;
+    size_t wanted = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
+    ssize_t got;
+
+    if (!wanted) {
+        download->ended = true;
+        return 0;
+    }
+    if (need(download, download->read_bytes + wanted, err))
+        return -1;
+    do
+        got = pread(download->blob.fd, layer->block, wanted, (off_t)download->read_bytes);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0)
+        return bl_fail(err, BL_STORAGE, got < 0 ? errno : 0, "%s: read it back from images/blobs", download->what);
+    download->read_bytes += (uint64_t)got;
+    *data = layer->block;
+    return got;
+}
+
+static void close_layer(struct bl_stream *stream)
+{
+    struct layer_stream *layer = (struct layer_stream *)stream;
+
+    layer->download->reading = false;
+    free(layer);
+}
+
+struct bl_stream *bl_pull_layer_stream(struct bl_pull *pull, const char *digest, uint64_t *size_bytes, struct bl_error *err)
+{
+    struct bl_download *download = find(pull, digest);
+    struct layer_stream *layer;
+
+    if (!download) {
+        bl_fail(err, BL_INTERNAL, 0, "no layer %.19s in this pull", digest);
+        return NULL;
+    }
+    layer = begin_more(pull, err) ? NULL : malloc(sizeof *layer);
+    if (!layer)
+        return NULL;
+    layer->stream = (struct bl_stream){next_of_layer, close_layer};
+    layer->download = download;
+    download->read_bytes = 0;
+    download->reading = true;
+    download->ended = false;
+    *size_bytes = download->layer->size_bytes;
+    return &layer->stream;
+}
+
+void bl_pull_layers_keep(struct bl_pull *pull)
+{
+    for (size_t i = 0; i < pull->count; i++)
+        if (is_complete(&pull->downloads[i]))
+            bl_blob_keep(pull->images_fd, pull->downloads[i].layer->digest, &pull->downloads[i].blob);
+    bl_pull_report(pull, true);
+}
+
+/* compare() - Whether a whole layer has its digest. Return: 1 or 0; -1 when it can't be told */
+static int compare(const struct bl_download *download)
+{
+    const char *digest = download->layer->digest;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    uint8_t bytes[EVP_MAX_MD_SIZE];
+    cleanup_free uint8_t *block = malloc(BLOCK_BYTES);
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    unsigned int length = 0;
+    off_t at = 0;
+    ssize_t got = -1;
+
+    if (context && block && EVP_DigestInit_ex(context, strncmp(digest, "sha512:", 7) == 0 ? EVP_sha512() : EVP_sha256(), NULL))
+        while ((got = pread(download->blob.fd, block, BLOCK_BYTES, at)) > 0 && EVP_DigestUpdate(context, block, (size_t)got))
+            at += got;
+    if (got || !EVP_DigestFinal_ex(context, bytes, &length)) {
+        EVP_MD_CTX_free(context);
+        return -1;
+    }
+    EVP_MD_CTX_free(context);
+    for (unsigned int i = 0; i < length; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    return strcmp(hex, digest + strlen("sha256:")) == 0;
+}
+
+int bl_pull_layers_examine(struct bl_pull *pull, struct bl_error *err)
+{
+    for (size_t i = 0; i < pull->count; i++) {
+        struct bl_download *download = &pull->downloads[i];
+
+        /* The one that was being read, or read last. */
+        if (!download->read_bytes || download->blob.fd < 0)
+            continue;
+        if (!is_complete(download) && need(download, download->layer->size_bytes, NULL))
+            return 0;
+        if (compare(download) != 0)
+            continue;
+        bl_fail(err, BL_IMAGE, 0, "layer %zu (%.19s) is damaged or forged: what came does not have its digest; it was removed",
+                i + 1, download->layer->digest);
+        bl_blob_discard(pull->images_fd, download->layer->digest, &download->blob);
+        return download->continued;
+    }
+    return 0;
+}
+
+static enum bl_pull_state state_of(const struct bl_download *download)
+{
+    if (download->ended)
+        return BL_PULL_DONE;
+    if (download->reading)
+        return BL_PULL_WRITING;
+    if (is_complete(download))
+        return BL_PULL_DOWNLOADED;
+    return download->transfer.state == BL_TRANSFER_IDLE ? BL_PULL_WAITING : BL_PULL_DOWNLOADING;
+}
+
+void bl_pull_report(struct bl_pull *pull, bool now)
+{
+    const struct bl_pull_progress progress = {pull->reference, pull->shown, pull->count};
+    int64_t time = bl_now_us();
+
+    if (!pull->request->progress || (!now && time - pull->shown_at_us < REPORT_INTERVAL_US))
+        return;
+    pull->shown_at_us = time;
+    for (size_t i = 0; i < pull->count; i++) {
+        const struct bl_download *download = find(pull, pull->downloads[i].layer->digest);
+
+        pull->shown[i].state = state_of(download);
+        pull->shown[i].done_bytes = download->transfer.offset_bytes;
+        pull->shown[i].written_bytes = download->read_bytes;
+    }
+    pull->request->progress(&progress, pull->request->progress_data);
+}
