@@ -101,6 +101,8 @@ int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, boo
     struct bl_box_options *options = &out->options;
 
     *out = (struct box_request){0};
+    if (bl_cli_configure(cli))
+        return cli->command->failure ? cli->command->failure : BL_EXIT_FAILURE;
     if (!values->rootfs) {
         if (cli->operands.count == 0)
             return bl_cli_usage(cli, "required: IMAGE, or --rootfs DIR");
@@ -127,18 +129,38 @@ int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, boo
     options->user = values->user;
     options->engine = values->engine;
     options->kernel = values->kernel;
-    options->cpus = (unsigned int)values->cpus;
+    options->cpus = values->cpus ? (unsigned int)values->cpus : cli->config.cpus;
     if (values->cpus > CPUS_CAP) {
         bl_cli_warn("%lld cpus were asked for, %d is the most", values->cpus, CPUS_CAP);
         options->cpus = CPUS_CAP;
     }
-    options->memory_mib = (unsigned int)values->memory_mib;
+    options->memory_mib = values->memory_mib ? (unsigned int)values->memory_mib : cli->config.memory_mib;
     options->disk_gb = (unsigned int)values->disk_gb;
     return 0;
 }
 
+int bl_box_request_bring(struct bl_cli *cli, const struct box_values *values, struct box_request *request)
+{
+    enum bl_pull_policy policy = BL_PULL_MISSING;
+    int code;
+
+    if (request->options.rootfs)
+        return 0;
+    if (values->pull && !strcmp(values->pull, "always"))
+        policy = BL_PULL_ALWAYS;
+    if (values->pull && !strcmp(values->pull, "never"))
+        policy = BL_PULL_NEVER;
+    code = bl_cli_bring_image(cli, request->options.image, policy, &values->registry, false, &request->image);
+    /* The search order may have found it under another registry's name. */
+    if (!code && request->image->reference)
+        request->options.image = request->image->reference;
+    return code;
+}
+
 void bl_box_request_free(struct box_request *request)
 {
+    bl_image_free(request->image);
+    request->image = NULL;
     bl_strings_free(request->env);
     request->env = NULL;
 }

@@ -8,11 +8,14 @@
 #define BL_CLI_BOX_OPTIONS_H
 
 #include "cli/cli.h"
+#include "cli/registry_options.h"
 
 struct box_values {
     char **env, **env_files;
     const char *workdir, *user, *name, *entrypoint, *rootfs, *engine, *kernel;
     long long cpus, memory_mib, disk_gb;
+    const char *pull;
+    struct registry_values registry;
 };
 
 #define BOX_OPTIONS                                                                                                                  \
@@ -74,6 +77,14 @@ struct box_values {
          "auto|kvm|qemu",                                                                                                            \
          "What runs the virtual machine (BOXLITE_ENGINE; default auto)",                                                             \
          offsetof(struct box_values, engine)},                                                                                       \
+        {"pull",                                                                                                                     \
+         0,                                                                                                                          \
+         BL_OPTION_CHOICE,                                                                                                           \
+         "always|missing|never",                                                                                                     \
+         "When to ask the registry for the image (default missing)",                                                                 \
+         offsetof(struct box_values, pull),                                                                                          \
+         .choices = "always|missing|never"},                                                                                         \
+        REGISTRY_OPTIONS(struct box_values, registry),                                                                               \
     {                                                                                                                                \
         "kernel", 0, BL_OPTION_TEXT, "PATH", NULL, offsetof(struct box_values, kernel)                                               \
     }
@@ -83,6 +94,7 @@ struct box_request {
     struct bl_box_options options;
     char **env;
     const char *entrypoint[2];
+    struct bl_image *image; /* once it was brought in */
 };
 
 /*
@@ -92,6 +104,8 @@ struct box_request {
  * Return: 0; an exit code after saying what is wrong. Free the request in any case.
  */
 int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, bool image_means_image, struct box_request *out);
+/* bl_box_request_bring() - Have the image in the store, as --pull says. Return: 0; an exit code after saying what is wrong */
+int bl_box_request_bring(struct bl_cli *cli, const struct box_values *values, struct box_request *request);
 void bl_box_request_free(struct box_request *request);
 #define cleanup_request __attribute__((cleanup(bl_box_request_free)))
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/user_config.h"
 #include "cli/options.h"
 #include "core/core.h"
 
@@ -26,7 +27,10 @@
 struct bl_cli {
     const struct bl_command *command;
     struct bl_operands operands;
-    const char *home; /* --home; NULL: the default */
+    const char *home;        /* --home; NULL: the configuration's, or the default */
+    const char *config_path; /* --config; NULL: the usual file */
+    struct bl_user_config config;
+    bool config_loaded;
     bool debug;
     int signal_fd; /* a signalfd of those in terminal.h for commands that catch signals; else -1 */
     struct bl_runtime *runtime;
@@ -34,7 +38,7 @@ struct bl_cli {
 
 /* Values of the options that every command has. */
 struct bl_globals {
-    const char *home;
+    const char *home, *config;
     bool debug;
     bool version; /* only in front of a command */
 };
@@ -44,7 +48,8 @@ extern const struct bl_option bl_cli_globals[];
 /* The commands, in the order of the help. */
 extern const struct bl_command bl_command_run, bl_command_create, bl_command_exec, bl_command_start, bl_command_stop,
     bl_command_restart, bl_command_rm, bl_command_wait, bl_command_list, bl_command_inspect, bl_command_logs, bl_command_cp,
-    bl_command_load, bl_command_images, bl_command_rmi, bl_command_gc, bl_command_info, bl_command_version, bl_command_completion;
+    bl_command_load, bl_command_pull, bl_command_login, bl_command_logout, bl_command_images, bl_command_rmi, bl_command_gc,
+    bl_command_info, bl_command_version, bl_command_completion;
 /* All of them, ends with NULL. */
 extern const struct bl_command *const bl_commands[];
 /*
@@ -56,6 +61,8 @@ const struct bl_command *bl_command_find(char **argv, int *words);
 /* bl_commands_help() - What `boxlite --help` prints: all commands, a line each. */
 void bl_commands_help(FILE *out);
 
+/* bl_cli_configure() - Read the user's configuration, once. Return: 0; -1 after saying what is wrong */
+int bl_cli_configure(struct bl_cli *cli);
 /* bl_cli_open() - Open the runtime of this command, once. Return: it; NULL after saying why not */
 struct bl_runtime *bl_cli_open(struct bl_cli *cli);
 /* bl_cli_usage() - Say what is wrong with the arguments. Return: always BL_EXIT_USAGE */

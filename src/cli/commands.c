@@ -10,15 +10,36 @@
 const struct bl_option bl_cli_globals[] = {
     {"home", 0, BL_OPTION_TEXT, "PATH", "Where boxes and images are kept (BOXLITE_HOME; default ~/.boxlite)",
      offsetof(struct bl_globals, home)},
+    {"config", 0, BL_OPTION_TEXT, "FILE", "Configuration to use (default ~/.config/boxlite/config.json)",
+     offsetof(struct bl_globals, config)},
     {"debug", 0, BL_OPTION_FLAG, NULL, "Say what happens, on standard error", offsetof(struct bl_globals, debug)},
     {NULL},
 };
 
 const struct bl_command *const bl_commands[] = {
-    &bl_command_run,  &bl_command_create,  &bl_command_exec,    &bl_command_list,       &bl_command_start,
-    &bl_command_stop, &bl_command_restart, &bl_command_rm,      &bl_command_wait,       &bl_command_inspect,
-    &bl_command_logs, &bl_command_cp,      &bl_command_load,    &bl_command_images,     &bl_command_rmi,
-    &bl_command_gc,   &bl_command_info,    &bl_command_version, &bl_command_completion, NULL,
+    &bl_command_run,
+    &bl_command_create,
+    &bl_command_exec,
+    &bl_command_list,
+    &bl_command_start,
+    &bl_command_stop,
+    &bl_command_restart,
+    &bl_command_rm,
+    &bl_command_wait,
+    &bl_command_inspect,
+    &bl_command_logs,
+    &bl_command_cp,
+    &bl_command_pull,
+    &bl_command_load,
+    &bl_command_images,
+    &bl_command_rmi,
+    &bl_command_login,
+    &bl_command_logout,
+    &bl_command_gc,
+    &bl_command_info,
+    &bl_command_version,
+    &bl_command_completion,
+    NULL,
 };
 
 const struct bl_command *bl_command_find(char **argv, int *words)
@@ -51,6 +72,7 @@ void bl_commands_help(FILE *out)
             fprintf(out, "  %-10s %s\n", (*at)->name, (*at)->summary);
     fputs("  help       Print help, of a command when one is named\n\nOptions:\n"
           "      --home PATH  Where boxes and images are kept (BOXLITE_HOME; default ~/.boxlite)\n"
+          "      --config FILE  Configuration to use (default ~/.config/boxlite/config.json)\n"
           "      --debug      Say what happens, on standard error\n"
           "  -V, --version    Print the version\n"
           "  -h, --help       Print this help; behind a command: the help of that command\n\n"

@@ -18,6 +18,9 @@ static int run(struct bl_cli *cli, void *data)
     request.options.detach = true;
     if (!bl_cli_open(cli))
         return BL_EXIT_FAILURE;
+    code = bl_box_request_bring(cli, values, &request);
+    if (code)
+        return code;
     if (bl_box_create(cli->runtime, &request.options, cli->signal_fd, id, &err) < 0)
         return bl_cli_fail(cli, &err);
     puts(id);

@@ -60,6 +60,7 @@ static int help(struct bl_cli *cli, char **argv)
 static int use_globals(struct bl_cli *cli, const struct bl_globals *globals)
 {
     cli->home = globals->home;
+    cli->config_path = globals->config;
     cli->debug = globals->debug;
     if (cli->home && cli->home[0] != '/')
         return bl_cli_usage(cli, "BoxLite home must be an absolute path, got: %s", cli->home);
@@ -99,6 +100,7 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
     bl_options_free(command, values);
     if (cli->runtime)
         bl_runtime_close(cli->runtime);
+    bl_user_config_free(&cli->config);
     return code;
 }
 

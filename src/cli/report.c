@@ -2,6 +2,7 @@
 /* report.c - what goes wrong, said in one line on standard error, and the exit code for it */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/cli.h"
 #include "cli/terminal.h"
@@ -58,11 +59,33 @@ int bl_cli_fail(const struct bl_cli *cli, const struct bl_error *err)
     return cli->command->failure ? cli->command->failure : BL_EXIT_FAILURE;
 }
 
+int bl_cli_configure(struct bl_cli *cli)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (!cli->config_loaded && bl_user_config_load(cli->config_path, &cli->config, &err)) {
+        bl_cli_fail(cli, &err);
+        return -1;
+    }
+    cli->config_loaded = true;
+    return 0;
+}
+
+/* home_of() - The home that is meant: --home, BOXLITE_HOME (NULL here), the configuration's, the default (NULL). */
+static const char *home_of(const struct bl_cli *cli)
+{
+    const char *variable = getenv("BOXLITE_HOME");
+
+    return cli->home || (variable && *variable) ? cli->home : cli->config.home_dir;
+}
+
 struct bl_runtime *bl_cli_open(struct bl_cli *cli)
 {
     struct bl_error err = BL_ERROR_INIT;
 
-    if (!cli->runtime && bl_runtime_open(cli->home, &cli->runtime, &err) < 0) {
+    if (bl_cli_configure(cli))
+        return NULL;
+    if (!cli->runtime && bl_runtime_open(home_of(cli), &cli->runtime, &err) < 0) {
         cli->runtime = NULL;
         bl_cli_fail(cli, &err);
     }

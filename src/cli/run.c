@@ -158,6 +158,9 @@ static int run(struct bl_cli *cli, void *data)
     if (!bl_cli_open(cli))
         return BL_EXIT_BOXLITE;
     timing.opened = bl_now_us();
+    code = bl_box_request_bring(cli, &values->box, &request);
+    if (code)
+        return code;
     if (bl_box_create(cli->runtime, &request.options, cli->signal_fd, id, &err) < 0)
         return bl_cli_fail(cli, &err);
     timing.created = bl_now_us();
