@@ -19,8 +19,9 @@
 #include "base/log.h"
 #include "shim/hub_parts.h"
 
-#define CREDIT_BATCH (BL_WINDOW_BYTES / 4)
-#define SLOT_BITS    10
+#define CREDIT_BATCH     (BL_WINDOW_BYTES / 4)
+#define SLOT_BITS        10
+#define OPENED_BYTES_MAX 256
 
 _Static_assert(1u << SLOT_BITS == BL_STREAMS_MAX, "a stream's id holds its slot");
 
@@ -271,7 +272,7 @@ void bl_stream_from_guest(struct hub_stream *stream, const struct bl_frame *fram
     }
     switch ((unsigned int)frame->type) {
     case BL_FRAME_OPENED:
-        if (stream->opened)
+        if (stream->opened || frame->length > OPENED_BYTES_MAX)
             break;
         stream->opened = true;
         if (stream->client)
