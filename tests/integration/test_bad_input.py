@@ -170,6 +170,7 @@ def test_broken_database(boxlite):
 def runtime_without(tmp_path, *missing):
     """The product's runtime directory, by links, without some of its files."""
     copy = tmp_path / "runtime"
+    copy.mkdir(parents=True, exist_ok=True)
     for name in ("boxlite-shim", "libboxlite-image.so", "images", "guest/tuned", "guest/stock"):
         source = homes.BUILD / name
         if source.is_dir():
