@@ -77,6 +77,11 @@ static int create(struct box_op *op, struct bl_runtime *core, struct bl_error *e
 
     if (refuse_if_shut_down(op->op.runtime, "create a box", err) < 0 || capi_options_fill(op->options, &options, err) < 0)
         return -1;
+    /* Core knows the user's usual registries only. */
+    if (op->op.runtime->config && options.image && capi_pull(op->op.runtime, core, options.image, BL_PULL_MISSING, NULL, err) < 0) {
+        atomic_fetch_add(&op->op.runtime->boxes_failed, 1);
+        return -1;
+    }
     if (bl_box_create(core, &options, op->op.runtime->cancel_fd, id, err) < 0) {
         atomic_fetch_add(&op->op.runtime->boxes_failed, 1);
         return -1;

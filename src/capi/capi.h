@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/user_config.h"
 #include "boxlite.h"
 #include "core/core.h"
 
@@ -111,6 +112,7 @@ struct RuntimeHandle {
     struct capi_queue queue;
     struct capi_pool pool;
     struct capi_hub hub;
+    struct bl_user_config *config; /* registries given by the program; NULL: the user's usual configuration */
     atomic_int boxes_created, boxes_failed, commands, command_errors;
 };
 
@@ -147,6 +149,12 @@ void capi_add_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream);
 void capi_remove_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream);
 /* capi_cancel() - Make an eventfd readable. */
 void capi_cancel(int fd);
+/* capi_pull() - Bring an image in, as the runtime's registries say. Return: 0 and *@out (may be NULL); -1 with *@err */
+int capi_pull(CBoxliteRuntime *runtime, struct bl_runtime *core, const char *reference, enum bl_pull_policy policy,
+              struct bl_image **out, struct bl_error *err);
+/* capi_take_registries() - A program's registries, over the user's configuration. Return: NULL with *@err */
+struct bl_user_config *capi_take_registries(const BoxliteImageRegistry *registries, int count, struct bl_error *err);
+void capi_free_registries(struct bl_user_config *config);
 /* capi_new_box() - A handle for a box. Return: NULL when memory ran out */
 CBoxHandle *capi_new_box(CBoxliteRuntime *runtime, const char *id);
 

@@ -17,6 +17,7 @@ struct image_op {
     CBoxImageListCb on_list;
     CBoxImageGetCb on_detail;
     CBoxImageRemoveCb on_done;
+    CBoxImagePullCb on_pulled;
 };
 
 static char *text_or_empty(const char *text)
@@ -146,7 +147,7 @@ static CImageInfoList *make_list(const struct image_op *op)
     return NULL;
 }
 
-/* report_no_memory() - Complete with the one failure that is left when a result can't be built. */
+/* no_memory() - The one failure that is left when a result can't be built. */
 static CBoxliteError no_memory(void)
 {
     CBoxliteError error = {BOXLITE_OK, NULL};
@@ -307,7 +308,7 @@ static enum BoxliteErrorCode check_name(CBoxliteImageHandle *handle, const char 
 
 /* post() - Queue an image operation. */
 static enum BoxliteErrorCode post(CBoxliteImageHandle *handle, const char *name, void *user_data, const struct image_op *callbacks,
-                                  int (*work)(struct capi_op *, struct bl_error *),
+                                  enum capi_lane lane, int (*work)(struct capi_op *, struct bl_error *),
                                   void (*complete)(struct capi_op *, CBoxliteError *), CBoxliteError *out_error)
 {
     struct image_op *op = capi_new_op(sizeof *op, handle->runtime, user_data, work, complete, dispose);
@@ -317,12 +318,13 @@ static enum BoxliteErrorCode post(CBoxliteImageHandle *handle, const char *name,
     op->on_list = callbacks->on_list;
     op->on_detail = callbacks->on_detail;
     op->on_done = callbacks->on_done;
+    op->on_pulled = callbacks->on_pulled;
     if (name && !(op->name = strdup(name))) {
         dispose(&op->op);
         capi_runtime_release(handle->runtime);
         return capi_no_memory(out_error);
     }
-    return capi_post(handle->runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return capi_post(handle->runtime, lane, &op->op, out_error);
 }
 
 enum BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *handle, CBoxImageListCb cb, void *user_data, CBoxliteError *out_error)
@@ -334,7 +336,7 @@ enum BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *handle, CBoxImageL
 
     if (code != BOXLITE_OK)
         return code;
-    return post(handle, NULL, user_data, &(struct image_op){.on_list = cb}, list_work, list_complete, out_error);
+    return post(handle, NULL, user_data, &(struct image_op){.on_list = cb}, CAPI_LANE_QUICK, list_work, list_complete, out_error);
 }
 
 enum BoxliteErrorCode boxlite_image_get(CBoxliteImageHandle *handle, const char *name, CBoxImageGetCb cb, void *user_data,
@@ -344,7 +346,8 @@ enum BoxliteErrorCode boxlite_image_get(CBoxliteImageHandle *handle, const char 
 
     if (code != BOXLITE_OK)
         return code;
-    return post(handle, name, user_data, &(struct image_op){.on_detail = cb}, detail_work, detail_complete, out_error);
+    return post(handle, name, user_data, &(struct image_op){.on_detail = cb}, CAPI_LANE_QUICK, detail_work, detail_complete,
+                out_error);
 }
 
 enum BoxliteErrorCode boxlite_image_remove(CBoxliteImageHandle *handle, const char *name, CBoxImageRemoveCb cb, void *user_data,
@@ -354,16 +357,71 @@ enum BoxliteErrorCode boxlite_image_remove(CBoxliteImageHandle *handle, const ch
 
     if (code != BOXLITE_OK)
         return code;
-    return post(handle, name, user_data, &(struct image_op){.on_done = cb}, remove_work, remove_complete, out_error);
+    return post(handle, name, user_data, &(struct image_op){.on_done = cb}, CAPI_LANE_QUICK, remove_work, remove_complete,
+                out_error);
+}
+
+static int pull_work(struct capi_op *base, struct bl_error *err)
+{
+    struct image_op *op = (struct image_op *)base;
+    struct bl_runtime *core = capi_enter(base->runtime, err);
+
+    if (!core)
+        return -1;
+    op->images = calloc(1, sizeof(struct bl_image *));
+
+    int failed = op->images ? capi_pull(base->runtime, core, op->name, BL_PULL_ALWAYS, &op->images[0], err) : bl_fail_memory(err);
+
+    op->count = failed ? 0 : 1;
+    capi_leave(base->runtime);
+    return failed;
+}
+
+/* make_pull_result() - Return: NULL when memory ran out */
+static CImagePullResult *make_pull_result(const struct bl_image *image)
+{
+    CImagePullResult *result = calloc(1, sizeof *result);
+
+    if (!result)
+        return NULL;
+    *result = (CImagePullResult){
+        .reference = text_or_empty(image->reference),
+        .config_digest = text_or_empty(image->config_digest),
+        .layer_count = (int)image->layer_count,
+    };
+    if (result->reference && result->config_digest)
+        return result;
+    boxlite_free_image_pull_result(result);
+    return NULL;
+}
+
+static void pull_complete(struct capi_op *base, CBoxliteError *error)
+{
+    struct image_op *op = (struct image_op *)base;
+    CImagePullResult *result = error ? NULL : make_pull_result(op->images[0]);
+
+    if (!error && !result) {
+        CBoxliteError own = no_memory();
+
+        op->on_pulled(NULL, &own, base->user_data);
+        boxlite_error_free(&own);
+        return;
+    }
+    op->on_pulled(result, error, base->user_data);
 }
 
 enum BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *handle, const char *image_ref, CBoxImagePullCb cb, void *user_data,
                                          CBoxliteError *out_error)
 {
-    (void)user_data;
     if (!handle || !image_ref || !cb)
         return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !image_ref ? "image_ref" : "cb");
-    return capi_reject(out_error, BL_UNSUPPORTED, "pull %s: registries are not built; load images from archives", image_ref);
+
+    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+
+    if (code != BOXLITE_OK)
+        return code;
+    return post(handle, image_ref, user_data, &(struct image_op){.on_pulled = cb}, CAPI_LANE_BULK, pull_work, pull_complete,
+                out_error);
 }
 
 enum BoxliteErrorCode boxlite_image_usage(CBoxliteImageHandle *handle, CBoxImageUsageCb cb, void *user_data,

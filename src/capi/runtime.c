@@ -28,6 +28,7 @@ void capi_runtime_release(CBoxliteRuntime *runtime)
     capi_pool_destroy(&runtime->pool);
     capi_queue_destroy(&runtime->queue);
     bl_close_fd(&runtime->cancel_fd);
+    capi_free_registries(runtime->config);
     pthread_cond_destroy(&runtime->left);
     pthread_mutex_destroy(&runtime->lock);
     free(runtime);
@@ -87,13 +88,20 @@ enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteIma
     *out_runtime = NULL;
     if (image_registries_count < 0 || (image_registries_count > 0 && !image_registries))
         return capi_reject(out_error, BL_INVALID_ARGUMENT, "image_registries is NULL, or its count negative");
-    if (image_registries_count > 0)
-        return capi_reject(out_error, BL_UNSUPPORTED, "image registries: pulling is not built; load images from archives instead");
+
+    struct bl_user_config *config =
+        image_registries_count ? capi_take_registries(image_registries, image_registries_count, &err) : NULL;
+
+    if (image_registries_count && !config)
+        return capi_report(out_error, &err);
 
     CBoxliteRuntime *runtime = calloc(1, sizeof *runtime);
 
-    if (!runtime)
+    if (!runtime) {
+        capi_free_registries(config);
         return capi_no_memory(out_error);
+    }
+    runtime->config = config;
     atomic_init(&runtime->references, 1);
     runtime->owner = getpid();
     runtime->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

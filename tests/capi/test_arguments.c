@@ -111,6 +111,14 @@ static void runtime_arguments(void **state)
     INVALID(boxlite_runtime_new(home, NULL, -1, &other, &error));
     INVALID(boxlite_runtime_new(home, NULL, 2, &other, &error));
     refused(boxlite_runtime_new("not/absolute", NULL, 0, &other, &error), BOXLITE_CONFIG, "absolute");
+    for (size_t i = 0; i < 4; i++) {
+        const BoxliteImageRegistry bad[] = {{.host = NULL},
+                                            {.host = "https://registry.example"},
+                                            {.host = "registry.example", .username = "me"},
+                                            {.host = "registry.example", .transport = (enum BoxliteRegistryTransport)7}};
+
+        INVALID(boxlite_runtime_new(home, &bad[i], 1, &other, &error));
+    }
     assert_null(other);
     assert_int_equal(boxlite_runtime_fd(NULL), -1);
     assert_int_equal(boxlite_runtime_drain(NULL, 0, &error), -1);
@@ -392,6 +400,29 @@ static void one_event_an_operation(void **state)
     assert_int_equal(boxlite_runtime_drain(runtime, 1, &error), 0); /* a positive time passes without an event */
 }
 
+static void on_pulled(CImagePullResult *result, CBoxliteError *err, void *data)
+{
+    on_done(err, data);
+    assert_null(result);
+}
+
+static void pull_tells_why_not(void **state)
+{
+    (void)state;
+    const BoxliteImageRegistry registry = {.host = "127.0.0.1:1", .transport = BoxliteRegistryTransportHttp, .search = 1};
+    CBoxliteRuntime *own = NULL;
+    CBoxliteImageHandle *images = NULL;
+    enum BoxliteErrorCode outcome = BOXLITE_OK;
+
+    assert_int_equal(boxlite_runtime_new(home, &registry, 1, &own, &error), BOXLITE_OK);
+    assert_int_equal(boxlite_runtime_images(own, &images, &error), BOXLITE_OK);
+    assert_int_equal(boxlite_image_pull(images, "no?good", on_pulled, &outcome, &error), BOXLITE_OK);
+    assert_int_equal(boxlite_runtime_drain(own, -1, &error), 1);
+    assert_int_equal(outcome, BOXLITE_INVALID_ARGUMENT);
+    boxlite_image_free(images);
+    boxlite_runtime_free(own);
+}
+
 static void forked_child_is_refused(void **state)
 {
     (void)state;
@@ -466,6 +497,7 @@ int main(void)
         cmocka_unit_test(unsupported_says_so),
         cmocka_unit_test(frees_take_null),
         cmocka_unit_test(one_event_an_operation),
+        cmocka_unit_test(pull_tells_why_not),
         cmocka_unit_test(forked_child_is_refused),
         cmocka_unit_test(freed_with_operations_under_way),
         cmocka_unit_test(shut_down_refuses_new_work),
