@@ -229,8 +229,6 @@ static _Noreturn void idle(const struct bl_child *child)
     sigset_t all;
 
     prctl(PR_SET_NAME, "boxlite-idle");
-    /* The descriptors of the agent go, as they would by executing a program. */
-    syscall(SYS_close_range, 3U, ~0U, 0);
     sigemptyset(&all);
     sigaddset(&all, SIGCHLD);
     sigaddset(&all, SIGTERM);
@@ -240,6 +238,8 @@ static _Noreturn void idle(const struct bl_child *child)
     if (child->open->stop_signal)
         sigaddset(&all, (int)child->open->stop_signal);
     sigprocmask(SIG_BLOCK, &all, NULL);
+    /* The agent's descriptors go, as they would by executing a program; that tells the agent that this runs, so it comes last. */
+    syscall(SYS_close_range, 0U, ~0U, 0);
     for (;;) {
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;

@@ -131,7 +131,7 @@ static void watch(struct bl_output *output)
     struct bl_stream *stream = output->stream;
     bool wanted = output->finished || stream->unheard || (output->credit && !bl_link_full(&stream->agent->link));
 
-    if (output->source.fd < 0 || stream->phase == BL_STREAM_STARTING)
+    if (output->source.fd < 0 || stream->phase == BL_STREAM_WAITS || stream->phase == BL_STREAM_STARTING)
         return;
     if (wanted && !output->source.loop)
         bl_source_add(&stream->agent->loop, &output->source);

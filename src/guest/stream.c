@@ -2,9 +2,9 @@
 /*
  * stream.c - one OPEN, from its arrival to its EXIT; see stream.h
  *
- * The moments of a stream: opened (forked) - started (the child's socket has closed: it runs; or it said why not) - reaped (its
- * main process has ended) - ended (all it left was sent, EXIT too) - freed (no stray holds a pipe). Each may come late, none early:
- * bl_stream_check() looks at what is still missing.
+ * The moments of a stream: opened - forked (at once, or when the workload runs) - started (the child's socket has closed: it runs;
+ * or it said why not) - reaped (its main process has ended) - ended (all it left was sent, EXIT too) - freed (no stray holds a
+ * pipe). Each may come late, none early: bl_stream_check() looks at what is still missing.
  */
 #include "guest/stream.h"
 
@@ -113,7 +113,8 @@ void bl_stream_check(struct bl_stream *stream)
 
         if (!stream->reaped || stream->report.fd >= 0 || !sent)
             return;
-        send_exit(agent, stream->id, &stream->result);
+        if (stream->id)
+            send_exit(agent, stream->id, &stream->result);
         stream->phase = BL_STREAM_ENDED;
         agent->stream_count--;
         bl_pump_discard(stream);
@@ -131,6 +132,46 @@ static void wind_up(struct bl_stream *stream)
     bl_pump_wind_up(stream);
 }
 
+/* give_up() - End a stream that has no process. */
+static void give_up(struct bl_stream *stream, const struct bl_error *err)
+{
+    if (stream->id)
+        refuse(stream->agent, stream->id, err);
+    stream->agent->stream_count--;
+    free_stream(stream);
+}
+
+/* launch() - Fork its process. May free the stream. */
+static void launch(struct bl_stream *stream)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (bl_spawn(stream, &err) < 0) {
+        give_up(stream, &err);
+        return;
+    }
+    stream->phase = BL_STREAM_STARTING;
+    if (stream->open.timeout_ms)
+        bl_timer_set(&stream->agent->loop, &stream->timeout, bl_deadline_in((int64_t)stream->open.timeout_ms));
+}
+
+/* end_waiting() - The workload runs, or will not: so do those that waited for it. */
+static void end_waiting(struct bl_agent *agent)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_fail(&err, BL_INVALID_STATE, 0, "the box's workload has ended");
+    for (struct bl_stream *stream = agent->streams, *next; stream; stream = next) {
+        next = stream->next;
+        if (stream->phase != BL_STREAM_WAITS)
+            continue;
+        if (agent->workload_fd >= 0)
+            launch(stream);
+        else
+            give_up(stream, &err);
+    }
+}
+
 /* started() - The command runs. */
 static void started(struct bl_stream *stream)
 {
@@ -140,6 +181,8 @@ static void started(struct bl_stream *stream)
     if (!stream->unheard && bl_field_put_u32(&payload, BL_OPENED_PID, (uint32_t)stream->pid) == 0)
         bl_link_send(&stream->agent->link, BL_FRAME_OPENED, 0, stream->id, bl_buffer_data(&payload), payload.length);
     bl_pump_start(stream);
+    if (stream->open.kind == BL_OPEN_WORKLOAD)
+        end_waiting(stream->agent);
 }
 
 /* take_report() - One packet of the child. Return: 1; 0: it has said all; -1: nothing there now */
@@ -277,20 +320,18 @@ void bl_stream_open(struct bl_agent *agent, const struct bl_frame *frame)
         refuse(agent, frame->stream, &err);
         return;
     }
-    if (bl_spawn(stream, &err) < 0) {
-        refuse(agent, stream->id, &err);
-        free_stream(stream);
-        return;
-    }
     agent->stream_count++;
-    if (stream->open.timeout_ms)
-        bl_timer_set(&agent->loop, &stream->timeout, bl_deadline_in((int64_t)stream->open.timeout_ms));
+
+    const struct bl_stream *workload = bl_stream_workload(agent);
+
+    if (!workload || workload->phase != BL_STREAM_STARTING)
+        launch(stream);
 }
 
 /* send_signal() - To the workload's PID 1 alone, as Docker does; to all of an exec's own process group. */
 static void send_signal(struct bl_stream *stream, uint32_t number)
 {
-    if (stream->reaped || number > SIGNAL_MAX)
+    if (stream->phase == BL_STREAM_WAITS || stream->reaped || number > SIGNAL_MAX)
         return;
     if (stream->open.kind == BL_OPEN_WORKLOAD || kill(-stream->pid, (int)number) < 0)
         kill(stream->pid, (int)number);
@@ -299,6 +340,13 @@ static void send_signal(struct bl_stream *stream, uint32_t number)
 /* close_stream() - Nobody listens any more. */
 static void close_stream(struct bl_stream *stream)
 {
+    if (stream->phase == BL_STREAM_WAITS) {
+        struct bl_error err = BL_ERROR_INIT;
+
+        bl_fail(&err, BL_INVALID_STATE, 0, "the stream was closed before its command ran");
+        give_up(stream, &err);
+        return;
+    }
     bl_pump_discard(stream);
     if (!stream->open.detach && !stream->reaped)
         bl_cgroup_kill(&stream->agent->cgroups, stream->cgroup);
@@ -403,8 +451,10 @@ void bl_stream_reaped(struct bl_agent *agent, pid_t pid, int wait_status)
     stream->reaped = true;
     stream->wait_status = wait_status;
     bl_timer_cancel(&stream->timeout);
-    if (stream->open.kind == BL_OPEN_WORKLOAD)
+    if (stream->open.kind == BL_OPEN_WORKLOAD) {
         bl_close_fd(&agent->workload_fd);
+        end_waiting(agent);
+    }
     /* Its socket is closed now: hear what it said last before anything is made of the end. */
     if (stream->report.fd >= 0) {
         report_ready(&stream->report, EPOLLIN);
@@ -436,6 +486,7 @@ void bl_streams_orphan(struct bl_agent *agent)
             continue;
         if (stream->open.kind == BL_OPEN_WORKLOAD)
             stream->open.detach = true;
+        stream->id = 0;
         close_stream(stream);
     }
 }
@@ -443,7 +494,7 @@ void bl_streams_orphan(struct bl_agent *agent)
 struct bl_stream *bl_stream_workload(struct bl_agent *agent)
 {
     for (struct bl_stream *stream = agent->streams; stream; stream = stream->next)
-        if (stream->open.kind == BL_OPEN_WORKLOAD && !stream->reaped)
+        if (stream->open.kind == BL_OPEN_WORKLOAD && stream->pid && !stream->reaped)
             return stream;
     return NULL;
 }

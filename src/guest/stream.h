@@ -15,6 +15,7 @@
 #include "guest/child.h"
 
 enum bl_stream_phase {
+    BL_STREAM_WAITS,    /* for the workload to run: until then its namespaces are not those of the box; no process yet */
     BL_STREAM_STARTING, /* forked; the child has not said yet that it runs */
     BL_STREAM_RUNS,
     BL_STREAM_ENDED, /* its EXIT was sent */
@@ -33,7 +34,7 @@ struct bl_output {
 struct bl_stream {
     struct bl_stream *next;
     struct bl_agent *agent;
-    uint32_t id;
+    uint32_t id; /* 0: of a conversation that is over, nobody hears of it */
     enum bl_stream_phase phase;
     struct bl_open open;
     int64_t opened_us;
