@@ -55,6 +55,7 @@ class Home:
         self.scratch = self.base / "tmp"
         self.scratch.mkdir(exist_ok=True)
         self.ids = set()
+        self.started = []
         self.environment = {key: os.environ[key] for key in FROM_OUTSIDE if key in os.environ}
         self.environment |= {"HOME": str(self.base), "TMPDIR": str(self.scratch), "TERM": "dumb", "BOXLITE_HOME": str(self.path)}
         if images is not None:
@@ -68,7 +69,10 @@ class Home:
         """Starts a command and leaves it running: a Popen with all three streams as pipes unless said otherwise."""
         for stream in ("stdin", "stdout", "stderr"):
             popen.setdefault(stream, subprocess.PIPE)
-        return subprocess.Popen(self.command(*arguments), env={**self.environment, **(env or {})}, cwd=popen.pop("cwd", self.base), **popen)
+        process = subprocess.Popen(self.command(*arguments), env={**self.environment, **(env or {})}, cwd=popen.pop("cwd", self.base),
+                                   **popen)
+        self.started.append(process)
+        return process
 
     def run(self, *arguments, stdin=b"", timeout=TIMEOUT, env=None, **popen):
         """Runs a command to its end. Return: Done, whatever the exit code"""
@@ -165,6 +169,10 @@ class Home:
     def finish(self):
         """Removes all boxes by the command line itself, then looks for leavings. Return: findings, empty when clean"""
         found = []
+        for process in self.started:
+            if process.poll() is None:  # a test that failed half-way did not wait for it
+                process.kill()
+                process.communicate()
         if not self.path.exists():
             return leaks.check(self.path, self.ids, self.scratch)
         self.note_ids()

@@ -114,8 +114,9 @@ def _walk(home):
 
 
 def locks(home):
-    """Locks on files of a home."""
-    inodes = {f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}": path for path, info in _walk(home)}
+    """Locks on files of a home; not on those that it shares with other homes (lent images), which others may be using."""
+    inodes = {f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}": path for path, info in _walk(home)
+              if info.st_nlink == 1}
     found = []
     for line in _read(pathlib.Path("/proc/locks")).decode().splitlines():
         for word in line.split():

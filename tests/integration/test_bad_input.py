@@ -96,7 +96,7 @@ def test_strange_but_lawful_image(boxlite, tmp_path):
         oci.member("null", tarfile.CHRTYPE, 0o666, devmajor=1, devminor=3), ("twice", "first"), ("twice", "second"),
         ("./dotted", "x"), ("/rooted", "y"), ("n" * 255, "long"))])
     boxlite.ok("load", made.write(tmp_path / "image"))
-    out = boxlite.ok("run", "--rm", "test", "sh", "-c", "readlink /out /up; cat /twice /dotted /rooted /nnnn*; stat -c %F /null")
+    out = boxlite.ok("run", "--rm", "test", "sh", "-c", "readlink /out; readlink /up; cat /twice /dotted /rooted /nnnn*; stat -c %F /null")
     assert out == f"{tmp_path}\n../../../../../../../etc\nsecondxylongcharacter special file\n"
 
 

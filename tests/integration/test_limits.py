@@ -46,6 +46,6 @@ def test_full_disk_of_the_host(make_home, prepared):
     home = on_small_disk(make_home, prepared)
     box = home.idle()
     home.sh(box, "echo old > /root/old; sync")
-    done = home.exec(box, "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=64 && sync && echo it fitted", timeout=300)
+    done = home.exec(box, "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=64 conv=fsync && echo it fitted", timeout=300)
     assert "it fitted" not in done.out, done
     assert home.sh(box, "cat /root/old") == "old\n"

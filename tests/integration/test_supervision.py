@@ -120,11 +120,21 @@ def test_signals_reach_the_workload(boxlite):
     assert (process.returncode, out) == (7, b"interrupted\n"), err
 
 
+def stubborn(home, trap):
+    """A running box whose command has set a trap for TERM and says so. Return: its id"""
+    box = home.box(command=("sh", "-c", f"trap {trap} TERM; echo set; while :; do sleep 0.2; done"))
+    follower = home.start("logs", "-f", box)
+    assert follower.stdout.readline() == b"set\n"
+    follower.kill()
+    follower.communicate()
+    return box
+
+
 def test_stop_asks_before_it_kills(boxlite):
-    asked = boxlite.box(command=("sh", "-c", 'trap "echo asked; exit 9" TERM; while :; do sleep 1; done'))
-    boxlite.ok("stop", asked)
+    asked = stubborn(boxlite, "'echo asked; exit 9'")
+    boxlite.ok("stop", "-t", "60", asked)
     assert boxlite.inspect(asked)["State"]["ExitCode"] == 9 and "asked" in boxlite.ok("logs", asked)
-    deaf = boxlite.box(command=("sh", "-c", 'trap "" TERM; while :; do sleep 1; done'))
+    deaf = stubborn(boxlite, "''")
     boxlite.ok("stop", "-t", "1", deaf)
     assert boxlite.inspect(deaf)["State"]["ExitCode"] == 137
 
