@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -377,6 +378,32 @@ static bool is_orphan(int images_fd, const char *key, const struct list *all)
            time(NULL) - status.st_ctime > ORPHAN_GRACE_SECONDS;
 }
 
+/* sweep_locks() - Remove lock files that no disk and no builder has: those of builders who were killed. */
+static void sweep_locks(int images_fd)
+{
+    cleanup_close int fd = openat(images_fd, "locks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *locks = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+
+    if (!locks)
+        return;
+    (void)bl_steal_fd(&fd);
+    while ((entry = readdir(locks))) {
+        char disk[128];
+
+        if (strlen(entry->d_name) != BL_DISK_KEY_LENGTH + strlen(".lock"))
+            continue;
+        snprintf(disk, sizeof disk, "disks/%.*s.ext4", BL_DISK_KEY_LENGTH, entry->d_name);
+
+        cleanup_close int lock = openat(dirfd(locks), entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+        /* Who waits for it looks at the path again after getting it (lock.c). */
+        if (lock >= 0 && !flock(lock, LOCK_EX | LOCK_NB) && faccessat(images_fd, disk, F_OK, AT_SYMLINK_NOFOLLOW) &&
+            errno == ENOENT)
+            unlinkat(dirfd(locks), entry->d_name, 0);
+    }
+}
+
 void bl_images_sweep(struct bl_images *images)
 {
     cleanup_list struct list before = {0};
@@ -390,6 +417,7 @@ void bl_images_sweep(struct bl_images *images)
     (void)bl_steal_fd(&disks_fd);
     bl_partial_sweep(images_fd);
     bl_blobs_sweep(images_fd, true);
+    sweep_locks(images_fd);
     if (read_all(images, true, &before, NULL))
         return;
     while ((entry = readdir(disks))) {

@@ -63,6 +63,8 @@ void home_is_clean(const struct home *home, size_t records, size_t disks)
     assert_int_equal(count_files(path), records);
     snprintf(path, sizeof path, "%s/disks", home->images);
     assert_int_equal(count_files(path), disks);
+    snprintf(path, sizeof path, "%s/locks", home->images);
+    assert_true(count_files(path) <= disks);
 }
 
 static void add_bytes(struct bl_buffer *buffer, const void *bytes, size_t length)

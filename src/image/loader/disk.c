@@ -209,5 +209,18 @@ int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct 
         if (result)
             unlinkat(load->images_fd, partial, 0);
     }
+    if (result && err && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT))
+        bl_fail_context(err, "build the image's disk in %s, where space must be made", load->images_path);
     return result ? -1 : measure(load, file, disk_bytes, content_bytes, err);
+}
+
+void bl_disk_forget(struct bl_load *load, const char *key)
+{
+    char name[128];
+
+    snprintf(name, sizeof name, "disks/%s.ext4", key);
+    if (!faccessat(load->images_fd, name, F_OK, AT_SYMLINK_NOFOLLOW))
+        return;
+    snprintf(name, sizeof name, "locks/%s.lock", key);
+    unlinkat(load->images_fd, name, 0);
 }

@@ -24,4 +24,7 @@ int bl_disk_key(const struct bl_layer_source *layers, size_t count, char key[65]
 int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct bl_layer_source *layers, size_t count,
                    const char *key, uint64_t *disk_bytes, uint64_t *content_bytes, struct bl_error *err);
 
+/* bl_disk_forget() - After a failure, when there is no disk: take away its lock's file, whose lock the caller holds. */
+void bl_disk_forget(struct bl_load *load, const char *key);
+
 #endif

@@ -168,6 +168,18 @@ static struct bl_image *make_image(struct bl_load *load, const struct bl_candida
     return image;
 }
 
+/* make_disk_and_record() - The two steps under the disk's lock. Return: 0; -1 with @err */
+static int make_disk_and_record(struct bl_load *load, struct bl_source *source, const struct described *described,
+                                struct bl_image *image, struct bl_error *err)
+{
+    if (bl_disk_ensure(load, source, described->layers, described->layer_count, described->key, &image->disk_bytes,
+                       &image->content_bytes, err))
+        return -1;
+    return image->reference
+               ? bl_record_write(load->images_fd, image, bl_buffer_data(&described->bytes), described->bytes.length, err)
+               : 0;
+}
+
 struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
                                    struct bl_error *err)
 {
@@ -180,12 +192,10 @@ struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *sourc
     struct bl_image *image = make_image(load, candidate, &described, err);
     cleanup_close int lock = image ? bl_image_lock(load->images_fd, described.key, load->request->cancel_fd, err) : -1;
 
-    if (lock >= 0 &&
-        !bl_disk_ensure(load, source, described.layers, described.layer_count, described.key, &image->disk_bytes,
-                        &image->content_bytes, err) &&
-        (!image->reference ||
-         !bl_record_write(load->images_fd, image, bl_buffer_data(&described.bytes), described.bytes.length, err)))
+    if (lock >= 0 && !make_disk_and_record(load, source, &described, image, err))
         return image;
+    if (lock >= 0)
+        bl_disk_forget(load, described.key);
     bl_image_free(image);
     return NULL;
 }
