@@ -70,7 +70,8 @@ static int take_content(struct bl_entry_reader *reader, struct bl_error *err)
     return reader->sink.content_end(reader->sink.data, err) < 0 ? -1 : 1;
 }
 
-int bl_entry_reader_feed(struct bl_entry_reader *reader, const void *bytes, size_t length, struct bl_error *err)
+/* take_piece() - Bytes that surely find room. Return: 0; -1 with *@err */
+static int take_piece(struct bl_entry_reader *reader, const void *bytes, size_t length, struct bl_error *err)
 {
     int went_on = 1;
 
@@ -82,6 +83,21 @@ int bl_entry_reader_feed(struct bl_entry_reader *reader, const void *bytes, size
         went_on = reader->in_content ? take_content(reader, err) : take_entry(reader, err);
     }
     return went_on < 0 ? -1 : 0;
+}
+
+int bl_entry_reader_feed(struct bl_entry_reader *reader, const void *bytes, size_t length, struct bl_error *err)
+{
+    const uint8_t *at = bytes;
+
+    while (length) {
+        size_t piece = length < BL_FRAME_PAYLOAD_MAX ? length : BL_FRAME_PAYLOAD_MAX;
+
+        if (take_piece(reader, at, piece, err) < 0)
+            return -1;
+        at += piece;
+        length -= piece;
+    }
+    return 0;
 }
 
 /* One copy under way. */

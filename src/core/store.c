@@ -7,6 +7,9 @@
  *
  * The database file is made by mknod(), not open(): closing a descriptor of it would drop the locks of another connection in
  * this process.
+ *
+ * SQLite takes no path above 512 bytes, and a home's may have 4000. So it gets the path by way of the home's descriptor, and a VFS
+ * that differs from the default one only in leaving that path as it is.
  */
 #include "core/store.h"
 
@@ -14,6 +17,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -68,6 +72,31 @@ static void unlock_p(pthread_mutex_t **mutex)
 /* Hold the store's mutex until the end of the scope. */
 #define HOLD(store)                                                                                                                \
     __attribute__((cleanup(unlock_p), unused)) pthread_mutex_t *held_ = (pthread_mutex_lock(&(store)->lock), &(store)->lock)
+
+#define VFS_NAME "boxlite-as-is"
+
+static sqlite3_vfs as_is;
+static pthread_once_t as_is_once = PTHREAD_ONCE_INIT;
+
+/* keep_path() - xFullPathname: resolving /proc/self/fd would bring the long path back. */
+static int keep_path(sqlite3_vfs *vfs, const char *path, int size, char *out)
+{
+    (void)vfs;
+    return snprintf(out, (size_t)size, "%s", path) < size ? SQLITE_OK : SQLITE_CANTOPEN;
+}
+
+static void register_vfs(void)
+{
+    const sqlite3_vfs *standard = sqlite3_initialize() == SQLITE_OK ? sqlite3_vfs_find(NULL) : NULL;
+
+    if (!standard)
+        return;
+    as_is = *standard;
+    as_is.pNext = NULL;
+    as_is.zName = VFS_NAME;
+    as_is.xFullPathname = keep_path;
+    sqlite3_vfs_register(&as_is, 0);
+}
 
 /* database_error() - What SQLite says. */
 static int database_error(struct bl_store *store, const char *what, struct bl_error *err)
@@ -143,6 +172,7 @@ static int set_up(struct bl_store *store, int home_fd, struct bl_error *err)
 int bl_store_open(int home_fd, const char *home, struct bl_store **out, struct bl_error *err)
 {
     struct bl_store *store = calloc(1, sizeof *store);
+    char by_descriptor[64];
     int version = 0;
 
     *out = NULL;
@@ -156,8 +186,9 @@ int bl_store_open(int home_fd, const char *home, struct bl_store **out, struct b
         bl_store_close(store);
         return -1;
     }
-    if (sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL) !=
-            SQLITE_OK ||
+    pthread_once(&as_is_once, register_vfs);
+    snprintf(by_descriptor, sizeof by_descriptor, "/proc/self/fd/%d/%s", home_fd, DATABASE_FILE);
+    if (sqlite3_open_v2(by_descriptor, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, VFS_NAME) != SQLITE_OK ||
         sqlite3_extended_result_codes(store->db, 1) != SQLITE_OK ||
         sqlite3_busy_timeout(store->db, BL_STORE_BUSY_MS) != SQLITE_OK) {
         database_error(store, "open", err);

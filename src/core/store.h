@@ -21,8 +21,8 @@ struct bl_store;
 
 /*
  * bl_store_open() - Open the database, making it when it is missing
- * @home_fd: the home's directory; db/ exists in it
- * @home: its path, for SQLite and messages
+ * @home_fd: the home's directory, which stays open as long as the store; db/ exists in it
+ * @home: its path, for messages
  */
 int bl_store_open(int home_fd, const char *home, struct bl_store **out, struct bl_error *err);
 void bl_store_close(struct bl_store *store);
