@@ -31,10 +31,11 @@ int bl_cli_bring_image(struct bl_cli *cli, const char *name, enum bl_pull_policy
             return bl_cli_usage(cli, "--registry: %s", err.message);
     if (!bl_cli_open(cli))
         return failure;
-    if (display.terminal && bl_terminal_size(STDERR_FILENO, &rows, &columns)) {
-        display.rows = rows;
-        display.columns = columns;
-    }
+    if (display.terminal)
+        bl_terminal_size(STDERR_FILENO, &rows, &columns);
+    /* A terminal that does not know its size is taken for the usual one. */
+    display.rows = rows ? rows : 24;
+    display.columns = columns ? columns : 80;
     request.config = &cli->config;
     if (!quiet) {
         request.progress = bl_pull_display_show;

@@ -242,6 +242,7 @@ static int add_lines(struct bl_transfer *transfer, const char *url)
 {
     const char *authorization = transfer->authorization ? *transfer->authorization : NULL;
 
+    transfer->shown = authorization;
     for (const char *const *line = transfer->headers; line && *line; line++)
         if (add_line(transfer, *line))
             return -1;
@@ -395,7 +396,9 @@ static void end_of_request(struct bl_transfer *transfer, CURLcode result)
         failed = bl_transfer_redirect(transfer, redirect, &transfer->error);
         break;
     case BL_VERDICT_AUTHORIZE:
-        failed = transfer->unauthorized(transfer, &transfer->response.challenge, &transfer->error);
+        /* Another transfer may have been told so first, and what it was given is worth a try. */
+        if (*transfer->authorization == transfer->shown)
+            failed = transfer->unauthorized(transfer, &transfer->response.challenge, &transfer->error);
         break;
     case BL_VERDICT_FAIL:
         failed = -1;

@@ -73,6 +73,7 @@ struct bl_transfer {
     CURL *easy;
     struct curl_slist *lines;
     char *current_url;       /* where redirects led; NULL: url */
+    const char *shown;       /* what stood in *authorization when the request began; compared, never read */
     uint64_t skip_bytes;     /* of the body, which the sink has already */
     uint64_t progress_bytes; /* since the last attempt that counted */
     unsigned int redirects, attempts, challenges;
