@@ -21,19 +21,21 @@ void bl_kept_init(struct bl_kept *kept)
     *kept = (struct bl_kept){.pieces = BL_BUFFER_INIT(PIECES_MAX)};
 }
 
-/* drop() - Throw the oldest bytes away until @room more fit. */
+/*
+ * drop() - Throw the oldest bytes away until @room more fit
+ *
+ * The newest piece, to which join() may append, is never touched: it and @room are at most PIECE_MAX each.
+ */
 static void drop(struct bl_kept *kept, size_t room)
 {
     while (kept->bytes + room > BL_KEPT_MAX) {
         uint8_t *piece = bl_buffer_data(&kept->pieces);
         uint32_t length = bl_get_le32(piece + 4);
         size_t excess = kept->bytes + room - BL_KEPT_MAX;
-        bool newest = kept->pieces.length == PIECE_HEADER + (size_t)length;
 
         if (excess >= length) {
             bl_buffer_consume(&kept->pieces, PIECE_HEADER + length);
             kept->bytes -= length;
-            kept->last = newest ? 0 : kept->last;
             continue;
         }
         /* The front of a piece: its header moves up over it. */
@@ -41,7 +43,6 @@ static void drop(struct bl_kept *kept, size_t room)
         bl_put_le32(piece + excess + 4, (uint32_t)(length - excess));
         bl_buffer_consume(&kept->pieces, excess);
         kept->bytes -= excess;
-        kept->last -= newest ? excess : 0;
     }
 }
 
