@@ -155,11 +155,8 @@ def kernel():
 class Machine:
     def __init__(self, disk=None, memory=256, cpus=1, keep_console=None):
         directory, tuned = kernel()
-        append = "console=hvc0 reboot=t panic=-1 quiet"
-        if not tuned:
-            khz = next((int(float(line.split(":")[1]) * 1000) for line in open("/proc/cpuinfo") if line.startswith("cpu MHz")),
-                       2000000)
-            append += f" tsc_early_khz={khz} lpj={khz * 4}"
+        khz = next((int(float(line.split(":")[1]) * 1000) for line in open("/proc/cpuinfo") if line.startswith("cpu MHz")), 2000000)
+        append = f"console=hvc0 reboot=t panic=-1 no_timer_check tsc=reliable tsc_early_khz={khz} lpj={khz * 4} quiet"
         self.scratch = tempfile.mkdtemp(prefix="boxlite-guest-")
         self.console_path = keep_console or os.path.join(self.scratch, "console")
         ours, theirs = socket.socketpair()

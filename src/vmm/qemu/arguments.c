@@ -11,6 +11,8 @@
  *   - no_timer_check: skips a test of the timer's interrupt which emulation on a busy host can fail;
  *   - tsc_early_khz, lpj: without KVM the kernel otherwise calibrates its delay loop against timer interrupts, and hangs there in
  *     one of three boots;
+ *   - tsc=reliable: emulation hands the host's counter through, but the kernel would judge it by timer ticks, which a busy host
+ *     loses, and then tell the time by those: late, and in steps of 4 ms;
  *   - thread=single for one processor: QEMU before 8.1 may execute a stale breakpoint while the guest patches its code, with
  *     threads.
  *
@@ -145,7 +147,7 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
         add_option(&list, "-accel", "tcg,thread=%s", config->cpus > 1 ? "multi" : "single");
         add_option(&list, "-cpu", "max");
         if (tsc_khz)
-            snprintf(clocks, sizeof clocks, " tsc_early_khz=%lu lpj=%lu", tsc_khz, tsc_khz * 1000 / GUEST_HZ);
+            snprintf(clocks, sizeof clocks, " tsc=reliable tsc_early_khz=%lu lpj=%lu", tsc_khz, tsc_khz * 1000 / GUEST_HZ);
     }
     add_option(&list, "-smp", "%u", config->cpus);
     add_option(&list, "-m", "%lluK", (unsigned long long)(config->memory_bytes / 1024));
