@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "capi/capi.h"
@@ -148,10 +149,52 @@ static void stream_join(struct stream *stream)
 
 struct CBoxCopyOutStream {
     struct stream stream;
-    uint8_t first[512]; /* the first header, read ahead to know what the source is */
-    size_t first_length, first_given;
+    struct bl_buffer ahead; /* read ahead to know what the source is, and not given to the caller yet */
     bool at_end, broken;
 };
+
+/* POSIX.1-2017, pax: a header is a block; its size field is 12 octal digits from byte 124, its type flag byte 156. */
+#define TAR_BLOCK     512
+#define TAR_SIZE      124
+#define TAR_SIZE_LAST 11
+#define TAR_TYPE      156
+#define AHEAD_MAX     (1u << 20) /* extended headers before the first entry */
+
+/* tar_size() - The size in a header, in bytes, rounded up to blocks; -1: none that makes sense here */
+static ssize_t tar_size(const uint8_t *header)
+{
+    char digits[TAR_SIZE_LAST + 1] = "";
+
+    memcpy(digits, header + TAR_SIZE, TAR_SIZE_LAST);
+
+    unsigned long size = strtoul(digits, NULL, 8);
+
+    return size > AHEAD_MAX ? -1 : (ssize_t)((size + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK);
+}
+
+/* read_ahead() - Up to the header of the first entry itself. Return: its type flag; -1: no archive came */
+static int read_ahead(struct CBoxCopyOutStream *copy)
+{
+    for (;;) {
+        uint8_t *header = bl_buffer_reserve(&copy->ahead, TAR_BLOCK);
+
+        if (!header || bl_read_all(copy->stream.near_fd, header, TAR_BLOCK) != TAR_BLOCK)
+            return -1;
+
+        int type = header[TAR_TYPE];
+        ssize_t more = tar_size(header);
+
+        bl_buffer_commit(&copy->ahead, TAR_BLOCK);
+        if (!type || !strchr("xgLK", type))
+            return type;
+
+        uint8_t *data = more < 0 ? NULL : bl_buffer_reserve(&copy->ahead, (size_t)more);
+
+        if (!data || bl_read_all(copy->stream.near_fd, data, (size_t)more) != more)
+            return -1;
+        bl_buffer_commit(&copy->ahead, (size_t)more);
+    }
+}
 
 static void *copy_out_thread(void *data)
 {
@@ -183,6 +226,7 @@ struct CBoxCopyOutStream *boxlite_copy_out_start(CBoxHandle *handle, const char 
         capi_no_memory(out_error);
         return NULL;
     }
+    copy->ahead = (struct bl_buffer)BL_BUFFER_INIT(AHEAD_MAX);
     if (stream_init(&copy->stream, handle, guest_src, &err) < 0 ||
         (capi_start_thread(&copy->stream.thread, copy_out_thread, &copy->stream) < 0 &&
          bl_fail(&err, BL_RESOURCE_EXHAUSTED, errno, "start a copy") < 0)) {
@@ -192,22 +236,22 @@ struct CBoxCopyOutStream *boxlite_copy_out_start(CBoxHandle *handle, const char 
         return NULL;
     }
 
-    /* The first header of the tar tells what the source is (POSIX.1-2017 ustar: the type flag is byte 156). */
-    ssize_t n = bl_read_all(copy->stream.near_fd, copy->first, sizeof copy->first);
+    int type = read_ahead(copy);
 
-    if (n < (ssize_t)sizeof copy->first) {
+    if (type < 0) {
+        shutdown(copy->stream.near_fd, SHUT_RDWR);
         stream_join(&copy->stream);
         err = copy->stream.error;
         if (!copy->stream.failed)
             bl_fail(&err, BL_PORTAL, 0, "copy %s: the box sent no archive", guest_src);
         stream_dispose(&copy->stream);
+        bl_buffer_free(&copy->ahead);
         free(copy);
         capi_report(out_error, &err);
         return NULL;
     }
-    copy->first_length = (size_t)n;
     if (out_source_kind)
-        *out_source_kind = copy->first[156] == '5' ? BoxliteCopySourceKindDir : BoxliteCopySourceKindFile;
+        *out_source_kind = type == '5' ? BoxliteCopySourceKindDir : BoxliteCopySourceKindFile;
     capi_ok(out_error);
     return copy;
 }
@@ -223,13 +267,10 @@ enum BoxliteErrorCode boxlite_copy_out_read(struct CBoxCopyOutStream *stream, ui
         return capi_reject(out_error, BL_INVALID_STATE, "read a copy: it failed before");
     if (stream->at_end)
         return capi_ok(out_error);
-    if (stream->first_given < stream->first_length) {
-        size_t left = stream->first_length - stream->first_given;
-        size_t now = left < capacity ? left : capacity;
-
-        memcpy(buffer, stream->first + stream->first_given, now);
-        stream->first_given += now;
-        *out_read = now;
+    if (stream->ahead.length) {
+        *out_read = stream->ahead.length < capacity ? stream->ahead.length : capacity;
+        memcpy(buffer, bl_buffer_data(&stream->ahead), *out_read);
+        bl_buffer_consume(&stream->ahead, *out_read);
         return capi_ok(out_error);
     }
 
@@ -261,6 +302,7 @@ void boxlite_copy_out_free(struct CBoxCopyOutStream *stream)
     shutdown(stream->stream.near_fd, SHUT_RDWR);
     stream_join(&stream->stream);
     stream_dispose(&stream->stream);
+    bl_buffer_free(&stream->ahead);
     free(stream);
 }
 

@@ -30,8 +30,8 @@ struct lock_wait {
     atomic_int users;
     int fd; /* the thread's own reference, a duplicate: the same open file description as the waiter's */
     struct flock lock;
-    int done_fd; /* eventfd: the thread has an answer */
-    int error;   /* errno of the locking; valid when done */
+    int done_fd;      /* eventfd: the thread has an answer */
+    atomic_int error; /* errno of the locking; valid when done */
 };
 
 static void drop_wait(struct lock_wait *wait)
@@ -55,9 +55,9 @@ static void *wait_for_lock(void *data)
     do
         failed = fcntl(wait->fd, F_OFD_SETLKW, &lock);
     while (failed && errno == EINTR);
-    wait->error = failed ? errno : 0;
+    atomic_store(&wait->error, failed ? errno : 0);
     if (write(wait->done_fd, &one, sizeof one) < 0)
-        wait->error = errno;
+        atomic_store(&wait->error, errno);
     drop_wait(wait);
     return NULL;
 }
@@ -133,7 +133,7 @@ static int lock_range(int fd, struct flock *lock, int64_t deadline, int cancel_f
         if (n < 0)
             error = errno;
         else if (polled[0].revents)
-            error = wait->error;
+            error = atomic_load(&wait->error);
         else
             error = n == 0 ? ETIMEDOUT : ECANCELED;
         break;
