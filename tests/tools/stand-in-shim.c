@@ -61,6 +61,7 @@ static void read_configuration(const char *id)
         fprintf(stderr, "stand-in: %s\n", err.message);
         exit(98);
     }
+    bl_buffer_free(&document);
     box_fd = open(launch.box_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (box_fd < 0)
         die("open the box");
@@ -81,14 +82,14 @@ static void write_down(int argc, char **argv, char **envp)
     for (struct dirent *entry; (entry = readdir(fds));)
         if (atoi(entry->d_name) != fd && atoi(entry->d_name) != dirfd(fds) && atoi(entry->d_name) != box_fd &&
             entry->d_name[0] != '.')
-            fprintf(out, "fd %s\n", entry->d_name);
+            fprintf(out, "fd %s.\n", entry->d_name);
     sigprocmask(SIG_SETMASK, NULL, &mask);
     for (int number = 1; number < 32; number++) {
         struct sigaction action;
 
         if (sigismember(&mask, number))
             fprintf(out, "blocked %d\n", number);
-        if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_DFL)
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
             fprintf(out, "ignored %d\n", number);
     }
     fprintf(out, "session %d\n", getsid(0) == getpid());

@@ -408,7 +408,7 @@ static void attached_boxes_end_with_the_runtime(void **state)
     fixture_box(runtime, NULL, false, attached);
     fixture_box(runtime, NULL, true, detached);
     fixture_start(runtime, attached);
-    assert_int_equal(count_lines(fixture_read(attached, "logs/stand-in.log"), "fd 5"), 1); /* its creator's pidfd */
+    assert_int_equal(count_lines(fixture_read(attached, "logs/stand-in.log"), "fd 5."), 1); /* its creator's pidfd */
 
     pid_t pid = fixture_start(runtime, detached);
 

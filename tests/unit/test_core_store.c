@@ -250,7 +250,7 @@ static int work(int number)
     if (bl_store_open(home_fd, home, &store, NULL) < 0)
         return 100;
     for (int i = 0; i < EACH; i++) {
-        char id[BL_BOX_ID_LENGTH + 1], name[32];
+        char id[64], name[64];
         struct bl_error err = BL_ERROR_INIT;
 
         snprintf(id, sizeof id, "p%dbox%07d", number, i);
