@@ -291,7 +291,7 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
     visit->user = strdup(info.user && *info.user ? info.user : "0:0");
 
     bool idle = info.status == BL_BOX_CONFIGURED || info.status == BL_BOX_STOPPED || info.status == BL_BOX_FAILED;
-    bool job = info.job;
+    bool job = info.job, doomed = info.auto_remove;
 
     bl_box_info_free(&info);
     if (!visit->user)
@@ -301,8 +301,11 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
     if (job)
         return bl_fail(err, BL_INVALID_STATE, 0, "box %s is not running, and a copy must not run its command again: start it first",
                        name);
-    visit->started = bl_box_start(runtime, visit->id, &options, err) == 0;
-    return visit->started ? 0 : -1;
+    if (bl_box_start(runtime, visit->id, &options, err) < 0)
+        return -1;
+    /* One that is removed once it stops would be gone after its first copy: it runs on, as after an exec. */
+    visit->started = !doomed;
+    return 0;
 }
 
 /* end_visit() - Leave the box as it was; the copy's own failure is what counts. Return: 0; -1 */

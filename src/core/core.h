@@ -245,7 +245,10 @@ struct bl_copy_options {
     bool no_overwrite;
     int cancel_fd;
 };
-/* A stopped box without a command is started for the copy and stopped again; a job box that does not run: BL_INVALID_STATE. */
+/*
+ * A stopped box without a command is started for the copy and stopped again (one with auto_remove runs on, since its stop would
+ * remove it); a job box that does not run: BL_INVALID_STATE.
+ */
 int bl_copy_into(struct bl_runtime *runtime, const char *name, const char *host_path, const char *box_path,
                  const struct bl_copy_options *options, struct bl_error *err);
 int bl_copy_out(struct bl_runtime *runtime, const char *name, const char *box_path, const char *host_path,
