@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "cli/cli.h"
 #include "cli/pump.h"
@@ -13,7 +14,7 @@ struct exec_values {
     char **env, **env_files;
     const char *workdir, *user;
     int64_t timeout_ms;
-    bool detach, interactive, tty;
+    bool detach, interactive, tty, timing;
 };
 
 /* carry() - Open the session and be its terminal. Return: exit code */
@@ -34,9 +35,18 @@ static int carry(struct bl_cli *cli, const struct bl_open *open, struct bl_pump 
     return code;
 }
 
+/* print_timing() - How long it took, and how much of that was the box's own time. */
+static void print_timing(int64_t begun, const struct bl_pump *pump)
+{
+    fprintf(stderr, "timing: %-8s %9.1f ms\n", "total", (double)(bl_now_us() - begun) / 1000);
+    if (pump->exited)
+        fprintf(stderr, "timing: %-8s %9.1f ms (of it, inside the box)\n", "", (double)pump->exit.duration_us / 1000);
+}
+
 static int run(struct bl_cli *cli, void *data)
 {
     struct exec_values *values = data;
+    int64_t begun = bl_now_us();
     cleanup_strings char **env = NULL;
     struct bl_pump pump = {.tty = values->tty && !values->detach,
                            .interactive = values->interactive,
@@ -67,7 +77,12 @@ static int run(struct bl_cli *cli, void *data)
 
     if (pump.tty)
         bl_terminal_size(STDIN_FILENO, &open.rows, &open.columns);
-    return carry(cli, &open, &pump);
+
+    int code = carry(cli, &open, &pump);
+
+    if (values->timing)
+        print_timing(begun, &pump);
+    return code;
 }
 
 static const struct bl_option options[] = {
@@ -82,6 +97,7 @@ static const struct bl_option options[] = {
     {"user", 'u', BL_OPTION_TEXT, "USER[:GROUP]", "Who runs the command, by name or number", offsetof(struct exec_values, user)},
     {"timeout", 0, BL_OPTION_DURATION, "TIME", "Kill it after so long: seconds, or as in 1m30s or 500ms",
      offsetof(struct exec_values, timeout_ms)},
+    {"timing", 0, BL_OPTION_FLAG, NULL, "Say on standard error where the time went", offsetof(struct exec_values, timing)},
     {NULL},
 };
 

@@ -46,9 +46,29 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
     return unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
 }
 
+/* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
+static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *err)
+{
+    if (bl_store_delete(runtime->store, id, err) == 0)
+        return 0;
+    if (err->code != BL_RESOURCE_EXHAUSTED)
+        return -1;
+
+    cleanup_close int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0 || bl_remove_tree(fd, "disks") < 0)
+        return -1;
+    bl_error_clear(err);
+    return bl_store_delete(runtime->store, id, err);
+}
+
 int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err)
 {
-    if (bl_store_delete(runtime->store, id, err) < 0)
+    struct bl_error local = BL_ERROR_INIT;
+
+    if (!err)
+        err = &local;
+    if (forget(runtime, id, err) < 0)
         return -1;
     if (remove_files(runtime, id) < 0)
         return bl_fail(err, BL_STORAGE, errno, "remove %s/boxes/%s (the box is forgotten; `boxlite gc` tries again)", runtime->home,
@@ -90,8 +110,11 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
 
     if (verdict.runs && !force)
         return bl_fail(err, BL_INVALID_STATE, 0, "box %s is running: stop it first, or use --force", name);
-    if (verdict.runs && bl_stop_running(runtime, &record, &verdict, FORCED_GRACE_MS, -1, err) < 0)
+    /* On a full disk its end can't be recorded, which does not matter to a box that goes. */
+    if (verdict.runs && bl_stop_running(runtime, &record, &verdict, FORCED_GRACE_MS, -1, err) < 0 &&
+        err->code != BL_RESOURCE_EXHAUSTED)
         return -1;
+    bl_error_clear(err);
     if (bl_disk_lock_wait(runtime->boxes_fd, record.id, bl_deadline_in(BL_DEFAULT_STOP_GRACE_MS), -1, err) < 0)
         return -1;
     bl_runtime_detach(runtime, record.id);

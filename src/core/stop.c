@@ -170,9 +170,15 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
     pid_t holder = 0;
     cleanup_close int shim = open_shim(runtime, record, verdict);
 
+    /* A full disk keeps nobody from stopping the box that fills it: the lock tells that it is being stopped. */
+    struct bl_error recorded = BL_ERROR_INIT;
+
     record->state.status = BL_BOX_STOPPING;
-    if (bl_change_state(runtime, record, err) < 0)
+    if (bl_change_state(runtime, record, &recorded) < 0 && recorded.code != BL_RESOURCE_EXHAUSTED) {
+        if (err)
+            *err = recorded;
         return -1;
+    }
     if (shim >= 0) {
         if (end_visible(runtime, record->id, shim, grace_ms, cancel_fd, err) < 0)
             return -1;

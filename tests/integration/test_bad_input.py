@@ -123,8 +123,8 @@ def test_broken_files(bare, tmp_path):
 
 
 def test_unknown_images_and_boxes(boxlite):
-    boxlite.fails("run", "nowhere/image:1", "true", code=125, says="nowhere/image:1")
-    boxlite.fails("create", "nowhere", says="load")  # says how to get it
+    boxlite.fails("run", "--pull", "never", "nowhere/image:1", "true", code=125, says=["nowhere/image:1", "boxlite"])  # and how to get it
+    boxlite.fails("run", "127.0.0.1:1/nowhere:1", "true", code=125, says="127.0.0.1:1/nowhere:1")  # no registry listens there
     boxlite.fails("create", "Bad Reference!", says="reference")
     for command in ("start", "stop", "restart", "rm", "logs"):
         boxlite.fails(command, "nobody", says="nobody")

@@ -20,7 +20,7 @@ def test_run(boxlite):
 
 
 def test_own_failures_of_run(boxlite):
-    boxlite.fails("run", "--rm", "no-such-image", "true", code=125, says="no-such-image")
+    boxlite.fails("run", "--rm", "--pull", "never", "no-such-image", "true", code=125, says="no-such-image")
     boxlite.fails("run", "--no-such-option", "busybox", code=2)
     boxlite.fails("run", code=2)
     boxlite.fails("no-such-command", code=2)

@@ -95,7 +95,7 @@ def test_list_and_remove(boxlite, tmp_path):
     assert len(set((boxlite.path / "images" / "disks").glob("*.ext4"))) == 1
     assert boxlite.sh(box, "cat /root/note") == EXTRA["note"]  # a box keeps its base
     boxlite.fails("rmi", "one:1", says="one")
-    boxlite.fails("run", "--rm", "one:1", "true", code=125)
+    boxlite.fails("run", "--rm", "--pull", "never", "one:1", "true", code=125)
     assert boxlite.ok("run", "--rm", "busybox", "echo", "ok") == "ok\n"
 
 
