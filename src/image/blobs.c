@@ -209,8 +209,8 @@ static bool is_used(const struct used *used, const char *file)
     return false;
 }
 
-/* sweep_one() - Remove a blob or a part that nobody needs. Return: bytes that were freed */
-static uint64_t sweep_one(int blobs_fd, const char *file, const struct used *used, bool grace)
+/* sweep_one() - Remove a blob or a part that nobody needs. */
+static void sweep_one(int blobs_fd, const char *file, const struct used *used, unsigned int which)
 {
     size_t length = strlen(file);
     bool part = length > strlen(PART) && !strcmp(file + length - strlen(PART), PART);
@@ -219,28 +219,26 @@ static uint64_t sweep_one(int blobs_fd, const char *file, const struct used *use
     time_t age;
 
     /* Whoever downloads a part holds its lock. */
-    if (fd < 0 || (part && flock(fd, LOCK_EX | LOCK_NB)) || fstat(fd, &status) || (!part && is_used(used, file)))
-        return 0;
+    if (fd < 0 || (part && flock(fd, LOCK_EX | LOCK_NB)) || fstat(fd, &status) ||
+        (!part && !(which & BL_BLOBS_USED) && is_used(used, file)))
+        return;
     age = time(NULL) - (part ? status.st_mtime : status.st_ctime);
-    if (grace && age < (part ? PART_GRACE_SECONDS : BLOB_GRACE_SECONDS))
-        return 0;
-    return unlinkat(blobs_fd, file, 0) ? 0 : (uint64_t)status.st_blocks * 512;
+    if ((which & (part ? BL_BLOBS_PARTS : BL_BLOBS_NOW)) || age >= (part ? PART_GRACE_SECONDS : BLOB_GRACE_SECONDS))
+        unlinkat(blobs_fd, file, 0);
 }
 
-uint64_t bl_blobs_sweep(int images_fd, bool grace)
+void bl_blobs_sweep(int images_fd, unsigned int which)
 {
     cleanup_close int blobs_fd = openat(images_fd, "blobs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cleanup_dir DIR *blobs = blobs_fd < 0 ? NULL : fdopendir(fcntl(blobs_fd, F_DUPFD_CLOEXEC, 3));
     struct used used = {0};
     const struct dirent *entry;
-    uint64_t freed = 0;
 
     if (!blobs)
-        return 0;
+        return;
     collect_used(images_fd, &used);
     while (!used.unsure && (entry = readdir(blobs)))
         if (entry->d_name[0] != '.')
-            freed += sweep_one(blobs_fd, entry->d_name, &used, grace);
+            sweep_one(blobs_fd, entry->d_name, &used, which);
     bl_strings_free(used.files);
-    return freed;
 }

@@ -57,7 +57,11 @@ void bl_blob_finish(struct bl_blob_file *blob);
 /* bl_blob_write() - Keep a document. Return: 0; -1 with @err */
 int bl_blob_write(int images_fd, const char *digest, const void *bytes, size_t length, struct bl_error *err);
 
-/* bl_blobs_sweep() - Remove what is in nobody's use. @grace: leave what came just now. Return: bytes that were freed */
-uint64_t bl_blobs_sweep(int images_fd, bool grace);
+#define BL_BLOBS_NOW   1u /* whole blobs that nobody uses, without grace */
+#define BL_BLOBS_PARTS 2u /* parts that nobody downloads, without grace */
+#define BL_BLOBS_USED  4u /* blobs that images use, too */
+
+/* bl_blobs_sweep() - Remove what is in nobody's use. @which: BL_BLOBS_...; 0: what is past its grace. */
+void bl_blobs_sweep(int images_fd, unsigned int which);
 
 #endif

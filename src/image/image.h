@@ -161,6 +161,43 @@ struct bl_load_request {
 int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
                    struct bl_error *err);
 
+/* bl_images_tag() - Give an image another name. Return: 0; -1: BL_NOT_FOUND, BL_INVALID_ARGUMENT, BL_STORAGE */
+int bl_images_tag(struct bl_images *images, const char *name, const char *reference, struct bl_error *err);
+
+/* An image with its documents as they came. Owned strings. */
+struct bl_image_documents {
+    struct bl_image *image;
+    char *config;
+    char *manifest; /* NULL: not kept, since the image came out of an archive */
+};
+
+/* bl_images_documents() - As bl_images_find(). Free with bl_image_documents_free() */
+int bl_images_documents(struct bl_images *images, const char *name, struct bl_image_documents *out, struct bl_error *err);
+void bl_image_documents_free(struct bl_image_documents *documents);
+
+/* bl_images_usage() - What the store takes of the host's disk: base disks and what was pulled. Return: bytes */
+uint64_t bl_images_usage(struct bl_images *images);
+
+struct bl_prune_request {
+    bool all;           /* all images that no box uses */
+    bool layers;        /* what was pulled: it is then downloaded again when it is needed again */
+    uint64_t max_bytes; /* images that no box uses, longest unused first, until the store takes no more; 0: no limit */
+    void (*removed)(const char *line, void *data); /* as in bl_images_remove(); may be NULL */
+    void *data;
+};
+
+/* bl_images_prune() - Remove what is in nobody's use; without options only leavings. Return: 0; -1 with @err */
+int bl_images_prune(struct bl_images *images, const struct bl_prune_request *request, uint64_t *freed_bytes, struct bl_error *err);
+
+/*
+ * bl_images_save() - Write images as an oci-archive, byte for byte as they were pulled
+ * @names: ends with NULL
+ * @fd: gets the archive, as a stream
+ *
+ * Return: 0; -1: BL_NOT_FOUND (no such image, or its layers are not kept), BL_IMAGE (damaged), BL_STOPPED, BL_STORAGE
+ */
+int bl_images_save(struct bl_images *images, const char *const *names, int fd, int cancel_fd, struct bl_error *err);
+
 /* Where a layer of a pull is. */
 enum bl_pull_state {
     BL_PULL_WAITING,

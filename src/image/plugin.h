@@ -12,7 +12,7 @@
 #include "image/image.h"
 #include "image/tar.h"
 
-#define BL_IMAGE_PLUGIN_VERSION 3
+#define BL_IMAGE_PLUGIN_VERSION 4
 #define BL_IMAGE_PLUGIN_FILE    "libboxlite-image.so"
 #define BL_IMAGE_PLUGIN_SYMBOL  "boxlite_image_plugin"
 
@@ -44,6 +44,9 @@ struct bl_image_plugin {
     int (*login)(const struct bl_user_config *config, const char *host, const char *user, const char *secret, int cancel_fd,
                  struct bl_error *err);
     int (*logout)(const char *host, struct bl_error *err);
+    /* bl_images_save() */
+    int (*save)(const char *images_path, const struct bl_image *const *images, size_t count, int fd, int cancel_fd,
+                struct bl_error *err);
 };
 
 #endif

@@ -101,10 +101,11 @@ static void keep_documents(struct bl_pull *pull, const struct remote *remote, co
 {
     struct bl_error failure = BL_ERROR_INIT;
 
-    if (bl_blob_write(pull->images_fd, candidate->config_digest, bl_buffer_data(&remote->config_bytes), remote->config_bytes.length,
-                      &failure) ||
-        bl_blob_write(pull->images_fd, candidate->manifest_digest, bl_buffer_data(&remote->manifest_bytes),
-                      remote->manifest_bytes.length, &failure))
+    /* The manifest first: it tells a sweep what is in use. */
+    if (bl_blob_write(pull->images_fd, candidate->manifest_digest, bl_buffer_data(&remote->manifest_bytes),
+                      remote->manifest_bytes.length, &failure) ||
+        bl_blob_write(pull->images_fd, candidate->config_digest, bl_buffer_data(&remote->config_bytes), remote->config_bytes.length,
+                      &failure))
         bl_log(BL_LOG_WARN, "keep what was pulled: %s", failure.message);
 }
 

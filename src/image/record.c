@@ -123,6 +123,21 @@ int bl_record_read(int index_fd, const char *file, const char *images_path, stru
     return 0;
 }
 
+int bl_record_config(int index_fd, const char *file, char **config, struct bl_error *err)
+{
+    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(RECORD_MAX_BYTES);
+
+    if (bl_read_file(index_fd, file, &bytes))
+        return bl_fail(err, errno == ENOENT ? BL_NOT_FOUND : BL_STORAGE, errno, "read the image record %s", file);
+
+    cleanup_json json_t *root = bl_json_load(bl_buffer_data(&bytes), bytes.length, file, err);
+
+    if (!root)
+        return -1;
+    *config = copy_string(root, "config");
+    return *config ? 0 : bl_fail(err, BL_STORAGE, 0, "the image record %s is damaged; load the image again", file);
+}
+
 static char *encode(const struct bl_image *image, const void *config, size_t config_length)
 {
     cleanup_json json_t *root = json_pack(

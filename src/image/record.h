@@ -28,6 +28,9 @@ int bl_record_names(struct bl_image *image, struct bl_error *err);
  */
 int bl_record_read(int index_fd, const char *file, const char *images_path, struct bl_image **out, struct bl_error *err);
 
+/* bl_record_config() - The configuration of one record, as it came. Return: 0, allocated; -1 as bl_record_read() */
+int bl_record_config(int index_fd, const char *file, char **config, struct bl_error *err);
+
 /* bl_record_write() - Make an image known under its reference, replacing what was; complete or absent. Return: 0; -1, BL_STORAGE */
 int bl_record_write(int images_fd, const struct bl_image *image, const void *config, size_t config_length, struct bl_error *err);
 

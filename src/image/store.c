@@ -361,6 +361,7 @@ int bl_images_remove(struct bl_images *images, const char *name, void (*removed)
     for (size_t i = 0; i < list.count; i++)
         if (remove_one(images, images_fd, list.images[i], removed, data, err))
             return -1;
+    bl_blobs_sweep(images_fd, BL_BLOBS_NOW);
     return 0;
 }
 
@@ -416,7 +417,7 @@ void bl_images_sweep(struct bl_images *images)
         return;
     (void)bl_steal_fd(&disks_fd);
     bl_partial_sweep(images_fd);
-    bl_blobs_sweep(images_fd, true);
+    bl_blobs_sweep(images_fd, 0);
     sweep_locks(images_fd);
     if (read_all(images, true, &before, NULL))
         return;

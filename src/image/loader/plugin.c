@@ -6,6 +6,7 @@
 #include "image/loader/load.h"
 #include "image/loader/tar.h"
 #include "image/pull.h"
+#include "image/save.h"
 
 extern const struct bl_image_plugin boxlite_image_plugin;
 
@@ -24,4 +25,5 @@ __attribute__((visibility("default"))) const struct bl_image_plugin boxlite_imag
     .pull = bl_loader_pull,
     .login = bl_loader_login,
     .logout = bl_credential_erase,
+    .save = bl_loader_save,
 };
