@@ -48,8 +48,9 @@ extern const struct bl_option bl_cli_globals[];
 /* The commands, in the order of the help. */
 extern const struct bl_command bl_command_run, bl_command_create, bl_command_exec, bl_command_start, bl_command_stop,
     bl_command_restart, bl_command_rm, bl_command_wait, bl_command_list, bl_command_inspect, bl_command_logs, bl_command_cp,
-    bl_command_load, bl_command_pull, bl_command_login, bl_command_logout, bl_command_images, bl_command_rmi, bl_command_gc,
-    bl_command_info, bl_command_version, bl_command_completion;
+    bl_command_load, bl_command_pull, bl_command_login, bl_command_logout, bl_command_images, bl_command_rmi, bl_command_tag,
+    bl_command_save, bl_command_image_inspect, bl_command_image_history, bl_command_image_prune, bl_command_gc, bl_command_info,
+    bl_command_version, bl_command_completion;
 /* All of them, ends with NULL. */
 extern const struct bl_command *const bl_commands[];
 /*

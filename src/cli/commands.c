@@ -17,29 +17,13 @@ const struct bl_option bl_cli_globals[] = {
 };
 
 const struct bl_command *const bl_commands[] = {
-    &bl_command_run,
-    &bl_command_create,
-    &bl_command_exec,
-    &bl_command_list,
-    &bl_command_start,
-    &bl_command_stop,
-    &bl_command_restart,
-    &bl_command_rm,
-    &bl_command_wait,
-    &bl_command_inspect,
-    &bl_command_logs,
-    &bl_command_cp,
-    &bl_command_pull,
-    &bl_command_load,
-    &bl_command_images,
-    &bl_command_rmi,
-    &bl_command_login,
-    &bl_command_logout,
-    &bl_command_gc,
-    &bl_command_info,
-    &bl_command_version,
-    &bl_command_completion,
-    NULL,
+    &bl_command_run,         &bl_command_create,  &bl_command_exec,          &bl_command_list,
+    &bl_command_start,       &bl_command_stop,    &bl_command_restart,       &bl_command_rm,
+    &bl_command_wait,        &bl_command_inspect, &bl_command_logs,          &bl_command_cp,
+    &bl_command_pull,        &bl_command_load,    &bl_command_images,        &bl_command_rmi,
+    &bl_command_tag,         &bl_command_save,    &bl_command_image_inspect, &bl_command_image_history,
+    &bl_command_image_prune, &bl_command_login,   &bl_command_logout,        &bl_command_gc,
+    &bl_command_info,        &bl_command_version, &bl_command_completion,    NULL,
 };
 
 const struct bl_command *bl_command_find(char **argv, int *words)
@@ -69,13 +53,13 @@ void bl_commands_help(FILE *out)
           out);
     for (const struct bl_command *const *at = bl_commands; *at; at++)
         if (!(*at)->hidden)
-            fprintf(out, "  %-10s %s\n", (*at)->name, (*at)->summary);
-    fputs("  help       Print help, of a command when one is named\n\nOptions:\n"
-          "      --home PATH  Where boxes and images are kept (BOXLITE_HOME; default ~/.boxlite)\n"
+            fprintf(out, "  %-13s %s\n", (*at)->name, (*at)->summary);
+    fputs("  help          Print help, of a command when one is named\n\nOptions:\n"
+          "      --home PATH    Where boxes and images are kept (BOXLITE_HOME; default ~/.boxlite)\n"
           "      --config FILE  Configuration to use (default ~/.config/boxlite/config.json)\n"
-          "      --debug      Say what happens, on standard error\n"
-          "  -V, --version    Print the version\n"
-          "  -h, --help       Print this help; behind a command: the help of that command\n\n"
+          "      --debug        Say what happens, on standard error\n"
+          "  -V, --version      Print the version\n"
+          "  -h, --help         Print this help; behind a command: the help of that command\n\n"
           "Start here:\n"
           "  boxlite run busybox echo hello\n"
           "  boxlite run -it --rm busybox sh\n",

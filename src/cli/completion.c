@@ -34,10 +34,12 @@ static int run(struct bl_cli *cli, void *data)
          "    case $command in");
     fputs("    '') options='help", stdout);
     for (const struct bl_command *const *at = bl_commands; *at; at++)
-        if (!(*at)->hidden)
+        if (!(*at)->hidden && !strchr((*at)->name, ' '))
             printf(" %s", (*at)->name);
     puts("' ;;");
     for (const struct bl_command *const *at = bl_commands; *at; at++) {
+        if (strchr((*at)->name, ' '))
+            continue;
         printf("    %s", (*at)->name);
         for (size_t i = 0; i < sizeof(*at)->aliases / sizeof *(*at)->aliases && (*at)->aliases[i]; i++)
             if (!strchr((*at)->aliases[i], ' '))

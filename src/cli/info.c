@@ -42,6 +42,7 @@ static int run_info(struct bl_cli *cli, void *data)
     json_object_set_new(object, "boxesStopped", json_integer(info.stopped));
     json_object_set_new(object, "boxesConfigured", json_integer(info.configured));
     json_object_set_new(object, "imagesCount", json_integer(info.images));
+    json_object_set_new(object, "imagesBytes", json_integer((json_int_t)bl_images_usage(bl_runtime_images(cli->runtime))));
     if (values->format && !strcmp(values->format, "json"))
         bl_json_print(stdout, object);
     else
