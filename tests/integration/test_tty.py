@@ -62,14 +62,17 @@ def test_shell_on_a_terminal(boxlite):
     terminal.type("stty size; tty; echo do''ne\n")
     shown = terminal.until("done")
     assert "31 97" in shown and "/dev/pts/" in shown
-    terminal.type("trap 'echo \"now $(stty size)\"' WINCH; echo re''ady\n")
-    terminal.until("ready")
     terminal.resize(40, 120)
-    terminal.process.send_signal(signal.SIGWINCH)
-    terminal.type("\n")
-    terminal.until("now 40 120")
-    terminal.type("sleep 1000\n\x03echo co''de $?\n")  # Ctrl-C goes to what runs in the box, not to boxlite
-    terminal.until("code 130")
+    terminal.process.send_signal(signal.SIGWINCH)  # what the kernel sends to a foreground process
+    terminal.type("stty size\n")
+    terminal.until("40 120")
+    # Ctrl-C goes to what runs in the box, not to boxlite; it is typed once that has said that it waits for it.
+    terminal.type("sh -c 'trap \"echo caug${x}ht; exit 7\" INT; echo wai${x}ting; while :; do sleep 0.1; done'\n")
+    terminal.until("waiting")
+    terminal.type("\x03")
+    terminal.until("caught")
+    terminal.type("echo co''de $?\n")
+    terminal.until("code 7")
     terminal.type("exit 9\n")
     assert terminal.end() == 9
 
