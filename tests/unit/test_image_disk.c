@@ -172,7 +172,7 @@ static void writes_fragmented_files(void **state)
 /* What was replaced is gone from the disk, also its blocks on the host. */
 static void gives_blocks_back(void **state)
 {
-    size_t length = 8 << 20;
+    size_t length = (8 << 20) + 700000; /* the last of it still waits to be written when it goes */
     cleanup_free char *content = malloc(length);
     struct bl_image *image;
     struct stat status;
@@ -192,7 +192,7 @@ static void gives_blocks_back(void **state)
     assert_int_equal(disk_find(&disk, "/big"), 0);
     disk_close(&disk);
     assert_int_equal(stat(image->disk_path, &status), 0);
-    assert_true((uint64_t)status.st_blocks * 512 < length);
+    assert_true(status.st_blocks * 512 < 1200000);
     assert_int_equal(status.st_mode & 07777, 0400);
     bl_image_free(image);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_image_loader.c - images become the disks that they should; each disk passes e2fsck and is read back */
 #include <fcntl.h>
+#include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -216,6 +217,8 @@ static void keeps_names_as_bytes(void **state)
     tar_pax(&layer, "path", "pax-\xe9\xfe", 6);
     tar_add(&layer, &(struct entry){.path = "replaced", .data = "pax"});
     tar_add(&layer, &(struct entry){.path = "utf8-\xc3\xa9\xe2\x82\xac", .data = "utf8"});
+    tar_pax(&layer, "path", "surrogates-\xed\xa0\x81\xed\xb0\x80", 17); /* UTF-8 would have this as four bytes */
+    tar_add(&layer, &(struct entry){.path = "replaced", .data = "surrogates"});
     tar_pax(&layer, "path", "pax8-\xc3\xa9", 7);
     tar_pax(&layer, "linkpath", "\xff\xfe", 2);
     tar_add(&layer, &(struct entry){.path = longest, .data = "long"});
@@ -231,6 +234,7 @@ static void keeps_names_as_bytes(void **state)
     assert_true(disk_is(&disk, "/latin-\xe9\xff", "gnu", 3));
     assert_true(disk_is(&disk, "/pax-\xe9\xfe", "pax", 3));
     assert_true(disk_is(&disk, "/utf8-\xc3\xa9\xe2\x82\xac", "utf8", 4));
+    assert_true(disk_is(&disk, "/surrogates-\xed\xa0\x81\xed\xb0\x80", "surrogates", 10));
     assert_int_equal(disk_find(&disk, "/replaced"), 0);
     assert_true(disk_is(&disk, "/new\nline\x01", "control", 7));
     snprintf(path, sizeof path, "/%s", longest);
@@ -536,6 +540,9 @@ static void tells_how_far_it_is(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    /* As programs of users do; names must stay bytes. */
+    setlocale(LC_ALL, "C.UTF-8");
+
     const struct CMUnitTest tests[] = {
         T(reads_every_kind_of_source), T(reads_a_pipe),  T(keeps_what_files_are),
         T(keeps_names_as_bytes),       T(merges_layers), T(keeps_attributes),

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -334,16 +335,23 @@ static void a_wait_for_the_lock_can_be_cancelled(void **state)
     assert_int_equal(waiter.result, -1);
     assert_int_equal(waiter.err.code, BL_STOPPED);
 
-    /* Not cancelled, it gets the lock when its holder lets go, also when that one removed the file meanwhile. */
+    /* Not cancelled, it gets the lock when its holder lets go: that of the file that is there now. */
+    struct stat named, locked;
     eventfd_t value;
+    int other;
 
     assert_int_equal(eventfd_read(waiter.cancel_fd, &value), 0);
     assert_int_equal(pthread_create(&thread, NULL, wait_for_lock, &waiter), 0);
     assert_int_equal(unlinkat(images_fd, "locks/" KEY ".lock", 0), 0);
+    other = openat(images_fd, "locks/" KEY ".lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(other >= 0);
     close(held);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(waiter.result >= 0);
-    assert_int_equal(faccessat(images_fd, "locks/" KEY ".lock", F_OK, 0), 0);
+    assert_int_equal(fstat(waiter.result, &locked), 0);
+    assert_int_equal(fstatat(images_fd, "locks/" KEY ".lock", &named, 0), 0);
+    assert_int_equal(locked.st_ino, named.st_ino);
+    close(other);
     close(waiter.result);
     close(waiter.cancel_fd);
     close(images_fd);

@@ -193,10 +193,6 @@ int bl_ext4_finish(struct bl_ext4 *ext4, uint64_t *used_bytes, struct bl_error *
     if (bl_ext4_flush(ext4, err))
         return -1;
     ext2fs_set_gdt_csum(ext4->fs);
-    for (dgrp_t i = 0; i < ext4->fs->group_desc_count; i++) {
-        ext2fs_bg_flags_set(ext4->fs, i, EXT2_BG_INODE_ZEROED);
-        ext2fs_group_desc_csum_set(ext4->fs, i);
-    }
     super->s_state |= EXT2_VALID_FS;
     super->s_kbytes_written = 0;
     ext2fs_mark_super_dirty(ext4->fs);
