@@ -43,8 +43,9 @@ void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code
     if (answer->given)
         return;
     snprintf(line, sizeof line - 1, "failed %d %d %s", (int)code, exit_code, message);
+    /* Parts of it can be the guest's words. */
     for (char *at = line; *at; at++)
-        if (*at == '\n' || *at == '\r')
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
             *at = ' ';
     size_t length = strlen(line);
 

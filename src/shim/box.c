@@ -242,7 +242,8 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
 
     bl_console_last_line(&box->console, line, sizeof line);
     if (how == BL_ENGINE_END_FAILED)
-        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s", message);
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s%s", message,
+             box->choice.kvm && !box->answer->given ? "; BOXLITE_QEMU_ACCEL=tcg does without hardware virtualization" : "");
     else if (panic)
         fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest's kernel gave up: %.*s", (int)strcspn(panic, "\r\n"),
              panic);

@@ -162,7 +162,7 @@ static void take_fault(struct bl_hub *hub, const struct bl_frame *frame)
     while (!text && bl_field_next(&reader, &field) > 0)
         if (field.tag == BL_FAULT_MESSAGE)
             text = bl_field_string(&field, BL_MESSAGE_BYTES_MAX);
-    bl_hub_guest_broken(hub, "%s", text ? text : "it gave no reason");
+    bl_hub_guest_broken(hub, "%s", text && text[0] ? text : "it gave no reason");
 }
 
 /* take_conversation() - Frames of stream 0. Return: whether it was one that fits */

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "guest"))
 import machine as guest  # noqa: E402  (the host's side of the protocol lives beside the guest's tests)
@@ -134,13 +135,27 @@ class Shim:
         self.connect().send(STOP, fields([(1, grace_ms)]))
         return self.wait()
 
+    def until(self, condition):
+        """Looks again and again for what nothing announces, while the shim lives."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.box.read("logs/shim.log")
+            time.sleep(0.01)
+
+    def children(self):
+        return children_of(self.pid)
+
     def emulator(self):
         """The pid of QEMU: the shim's only child."""
         return only_child(self.pid)
 
 
+def children_of(pid):
+    return pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def only_child(pid):
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = children_of(pid)
     assert len(children) == 1, children
     return int(children[0])
 
@@ -225,4 +240,4 @@ class Client(Machine):
             assert self.changed.wait_for(lambda: self.hung_up, PATIENCE_S), "the connection was not closed"
 
 
-__all__ = ["BUILD", "EXEC", "PATIENCE_S", "Box", "Client", "Shim", "guest", "number", "only_child", "signal", "wait_gone"]
+__all__ = ["BUILD", "EXEC", "PATIENCE_S", "Box", "Client", "Shim", "fields", "guest", "number", "only_child", "signal", "wait_gone"]

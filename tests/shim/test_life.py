@@ -5,7 +5,7 @@ import os
 import signal
 import struct
 
-from shimbox import PATIENCE_S, only_child, wait_gone
+from shimbox import PATIENCE_S, wait_gone
 
 UNLOCKED = struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0)
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
@@ -164,10 +164,19 @@ def test_workload_ended_by_a_signal(box):
     assert (report["type"], report["exit_code"], report["signal"]) == ("signal", 137, 9)
 
 
-def test_only_one_child(box):
-    with box.start() as shim:
+def test_emulator_gets_nothing_that_it_does_not_need(box):
+    lock = os.open(box.dir / "lifecycle.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    with box.start(lifecycle_fd=lock, environment={"SECRET": "hidden"}, workload={"env": ["TOKEN=hidden"]}) as shim:
+        os.close(lock)
         shim.start_ready()
-        assert only_child(shim.pid) > 0
-        words = open(f"/proc/{shim.emulator()}/cmdline", "rb").read().split(b"\0")
-        assert not any(str(box.dir).encode() in word for word in words), "the emulator must get disks as descriptors only"
+        emulator = shim.emulator()
+        words = open(f"/proc/{emulator}/cmdline", "rb").read()
+        assert str(box.dir).encode() not in words, "disks are descriptors, not paths"
+        environment = open(f"/proc/{emulator}/environ", "rb").read()
+        assert b"hidden" not in words and b"hidden" not in environment
+        opened = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{emulator}/fd")]
+        assert {name for name in opened if name.startswith(str(box.dir))} == {f"{box.dir}/disks/base.ext4",
+                                                                             f"{box.dir}/disks/disk.qcow2"}
+        assert shim.connect().run(["sh", "-c", "echo $TOKEN"]).stdout == b"hidden\n"  # the control: it has arrived
         shim.stop()
+    assert "hidden" not in box.read("logs/shim.log") + box.read("logs/console.log") + box.read("exit.json")

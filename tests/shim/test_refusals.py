@@ -2,10 +2,13 @@
 """Starts that must fail: at once, with one plain line, and leaving nothing behind."""
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 
-from shimbox import BUILD
+import pytest
+
+from shimbox import BUILD, fields
 
 MAKE_INITRAMFS = BUILD.parent / "scripts" / "make-initramfs"
 
@@ -105,13 +108,45 @@ def test_disk_that_an_emulator_still_has(box):
     os.close(overlay)
 
 
-def test_guest_that_never_answers(box, tmp_path):
+@pytest.fixture
+def mute(tmp_path):
+    """An initramfs whose init never opens the agent's port."""
     initramfs = tmp_path / "initramfs"
     busybox = "/usr/bin/busybox" if os.path.exists("/usr/bin/busybox") else "/bin/busybox"
     subprocess.run([MAKE_INITRAMFS, "--init", busybox, "--output", initramfs], check=True)
-    with box.start(wrong={"initramfs": str(initramfs)}, start_timeout_ms=2000) as shim:
+    return {"initramfs": str(initramfs)}
+
+
+def test_guest_that_never_answers(box, mute):
+    with box.start(wrong=mute, start_timeout_ms=2000) as shim:
         code, exit_code, message = failure(shim)
         assert (code, exit_code) == (12, 125) and "did not answer within 2 s" in message, message
+
+
+def test_stop_while_it_starts(box, mute):
+    with box.start(wrong=mute) as shim:
+        shim.until((box.dir / "control.sock").exists)
+        client = shim.connect()
+        assert client.status()[1] == b"starting"
+        client.send(34, fields([(1, 10000)]))
+        code, _, message = failure(shim)
+        assert code == 11 and "stopped while it was starting" in message
+    assert box.report()["type"] == "stopped"
+
+
+def test_signal_while_it_starts(box, mute):
+    with box.start(wrong=mute) as shim:
+        shim.until((box.dir / "shim.pid").exists)
+        shim.process.send_signal(signal.SIGTERM)
+        assert failure(shim)[0] == 11
+
+
+def test_emulator_that_is_killed_while_it_starts(box, mute):
+    with box.start(wrong=mute) as shim:
+        shim.until(shim.children)
+        os.kill(shim.emulator(), signal.SIGKILL)
+        code, _, message = failure(shim)
+        assert code == 12 and "killed" in message
 
 
 def test_guest_that_goes_away(box):

@@ -374,7 +374,7 @@ static void test_answer(void **state)
         assert_true(copy >= 0);
         if (ready)
             bl_answer_ready(&answer);
-        bl_answer_failed(&answer, BL_ENGINE, 125, "because\nof this");
+        bl_answer_failed(&answer, BL_ENGINE, 125, "because\nof\x1bthis");
         memset(line, 0, sizeof line);
         assert_true(bl_read_all(fds[0], line, sizeof line - 1) > 0); /* up to the end: it was closed */
         assert_string_equal(line, ready ? "ready\n" : "failed 12 125 because of this\n");
