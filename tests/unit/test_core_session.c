@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_core_session.c - sessions against a peer that this program plays itself: honest, hostile, dying
+ *
+ * The box's lock is held by a child, so the box counts as running; control.sock is ours.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "core_fixture.h"
+#include "proto/launch.h"
+
+/* What the callbacks were told. */
+struct told {
+    struct bl_buffer output[BL_CHANNEL_COUNT];
+    bool opened, ended[BL_CHANNEL_COUNT], keep; /* keep: give no credit back */
+    int writable, exits;
+    struct bl_exit exit;
+};
+
+static struct bl_runtime *runtime;
+static char id[BL_BOX_ID_LENGTH + 1];
+static struct holder holder;
+static int listener = -1, peer = -1;
+static struct bl_buffer peer_in = BL_BUFFER_INIT(1 << 20);
+static struct told told;
+static struct bl_session *session;
+
+static void on_opened(struct bl_session *from, void *data)
+{
+    (void)from;
+    ((struct told *)data)->opened = true;
+}
+
+static void on_output(struct bl_session *from, enum bl_channel channel, const void *bytes, size_t length, void *data)
+{
+    struct told *to = data;
+
+    assert_int_equal(bl_buffer_append(&to->output[channel], bytes, length), 0);
+    if (!to->keep)
+        bl_session_consumed(from, channel, length);
+}
+
+static void on_output_end(struct bl_session *from, enum bl_channel channel, void *data)
+{
+    (void)from;
+    ((struct told *)data)->ended[channel] = true;
+}
+
+static void on_writable(struct bl_session *from, void *data)
+{
+    (void)from;
+    ((struct told *)data)->writable++;
+}
+
+static void on_exited(struct bl_session *from, const struct bl_exit *exit, void *data)
+{
+    struct told *to = data;
+
+    (void)from;
+    to->exits++;
+    to->exit = *exit;
+}
+
+static const struct bl_session_events events = {on_opened, on_output, on_output_end, on_writable, on_exited};
+
+static int setup(void **state)
+{
+    (void)state;
+    runtime = fixture_open();
+    fixture_box(runtime, NULL, true, id);
+    holder = hold_posix(id);
+    return 0;
+}
+
+/* hang_up() - The shim's process ends, and its socket with it. */
+static void hang_up(void)
+{
+    if (holder.pid)
+        let_go(&holder);
+    holder.pid = 0;
+    bl_close_fd(&peer);
+    bl_close_fd(&listener);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bl_session_free(session);
+    session = NULL;
+    hang_up();
+    for (int i = 0; i < BL_CHANNEL_COUNT; i++)
+        bl_buffer_free(&told.output[i]);
+    bl_buffer_free(&peer_in);
+
+    int failed = bl_box_remove(runtime, id, true, NULL);
+
+    bl_runtime_close(runtime);
+    return failed;
+}
+
+/* open_session() - An exec, up to the point where the peer has its OPEN. */
+static void open_session(bool with_input)
+{
+    char *args[] = {(char[]){"true"}, NULL};
+    const struct bl_open open = {.kind = BL_OPEN_EXEC, .args = args, .use_stdin = with_input};
+    struct bl_error err = BL_ERROR_INIT;
+    cleanup_close int box_fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    told = (struct told){0};
+    for (int i = 0; i < BL_CHANNEL_COUNT; i++)
+        told.output[i] = (struct bl_buffer)BL_BUFFER_INIT(4 << 20);
+    listener = bl_unix_listen(box_fd, BL_FILE_CONTROL_SOCKET);
+    assert_true(listener >= 0);
+    if (bl_session_exec(runtime, id, &open, &events, &told, &session, &err) < 0)
+        fail_msg("%s", err.message);
+    peer = accept(listener, NULL, NULL);
+    assert_true(peer >= 0);
+}
+
+/* receive() - The next frame that the session sent; consume it with @used. */
+static struct bl_frame receive(size_t *used)
+{
+    struct bl_frame frame;
+
+    for (;;) {
+        struct pollfd polled = {.fd = peer, .events = POLLIN};
+
+        if (bl_frame_next(&peer_in, &frame, used) > 0)
+            return frame;
+        assert_int_equal(poll(&polled, 1, WAIT_MS), 1);
+
+        uint8_t *room = bl_buffer_reserve(&peer_in, 65536);
+        ssize_t n = read(peer, room, 65536);
+
+        assert_true(n > 0);
+        bl_buffer_commit(&peer_in, (size_t)n);
+    }
+}
+
+static void expect_frame(enum bl_frame_type type)
+{
+    size_t used;
+    struct bl_frame frame = receive(&used);
+
+    assert_string_equal(bl_frame_type_name(frame.type), bl_frame_type_name(type));
+    bl_buffer_consume(&peer_in, used);
+}
+
+static void reply(enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload, size_t length)
+{
+    struct bl_buffer out = BL_BUFFER_INIT(1 << 20);
+
+    assert_int_equal(bl_frame_append(&out, type, channel, stream, payload, length), 0);
+    assert_int_equal(bl_write_all(peer, bl_buffer_data(&out), out.length), 0);
+    bl_buffer_free(&out);
+}
+
+static void greet(void)
+{
+    struct bl_buffer out = BL_BUFFER_INIT(256);
+    size_t used;
+    struct bl_frame frame = receive(&used);
+    struct bl_hello hello;
+
+    assert_int_equal(frame.type, BL_FRAME_HELLO);
+    assert_int_equal(bl_hello_parse(&frame, &hello), 0);
+    bl_buffer_consume(&peer_in, used);
+    assert_int_equal(bl_hello_append(&out, &hello), 0);
+    assert_int_equal(bl_write_all(peer, bl_buffer_data(&out), out.length), 0);
+    bl_buffer_free(&out);
+    expect_frame(BL_FRAME_OPEN);
+}
+
+/* step() - One step once the socket is readable. */
+static int step(struct bl_error *err)
+{
+    struct pollfd polled = {.fd = bl_session_fd(session), .events = POLLIN};
+
+    assert_int_equal(poll(&polled, 1, WAIT_MS), 1);
+    return bl_session_step(session, err);
+}
+
+/* steps() - Until it is over. */
+static int steps(struct bl_error *err)
+{
+    int went_on = 1;
+
+    while (went_on == 1)
+        went_on = step(err);
+    return went_on;
+}
+
+static void send_exit(int code)
+{
+    struct bl_buffer payload = BL_BUFFER_INIT(4096);
+    const struct bl_exit exit = {.code = code};
+
+    assert_int_equal(bl_exit_encode(&payload, &exit), 0);
+    reply(BL_FRAME_EXIT, 0, 1, bl_buffer_data(&payload), payload.length);
+    bl_buffer_free(&payload);
+}
+
+static void a_command_from_open_to_exit(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(false);
+    greet();
+    assert_int_equal(bl_session_write(session, "x", 1), -1); /* it was opened without input */
+    reply(BL_FRAME_OPENED, 0, 1, NULL, 0);
+    reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, "out", 3);
+    reply(BL_FRAME_DATA, BL_CHANNEL_STDERR, 1, "err", 3);
+    reply(BL_FRAME_EOF, BL_CHANNEL_STDOUT, 1, NULL, 0);
+    reply(BL_FRAME_EOF, BL_CHANNEL_STDERR, 1, NULL, 0);
+    send_exit(3);
+    assert_int_equal(steps(&err), 0);
+    assert_true(told.opened && told.ended[BL_CHANNEL_STDOUT] && told.ended[BL_CHANNEL_STDERR]);
+    assert_memory_equal(bl_buffer_data(&told.output[BL_CHANNEL_STDOUT]), "out", 3);
+    assert_memory_equal(bl_buffer_data(&told.output[BL_CHANNEL_STDERR]), "err", 3);
+    assert_int_equal(told.exits, 1);
+    assert_int_equal(told.exit.code, 3);
+    assert_int_equal(bl_session_step(session, &err), 0); /* and again */
+    assert_int_equal(told.exits, 1);
+}
+
+static void input_stops_at_the_window_and_goes_on_with_credit(void **state)
+{
+    static uint8_t bytes[BL_WINDOW_BYTES + 100];
+    uint8_t credit[4];
+    size_t got = 0, used;
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(true);
+    greet();
+    assert_int_equal(bl_session_write(session, bytes, sizeof bytes), BL_WINDOW_BYTES);
+    assert_int_equal(bl_session_write(session, bytes, 100), 0);
+    while (got < BL_WINDOW_BYTES) {
+        struct pollfd writable = {.fd = bl_session_fd(session), .events = bl_session_poll_events(session)};
+        struct bl_frame frame;
+
+        /* What the socket did not take goes out with the next steps. */
+        if (poll(&writable, 1, 0) > 0)
+            assert_int_equal(bl_session_step(session, &err), 1);
+        frame = receive(&used);
+        assert_int_equal(frame.type, BL_FRAME_DATA);
+        assert_int_equal(frame.channel, BL_CHANNEL_STDIN);
+        got += frame.length;
+        bl_buffer_consume(&peer_in, used);
+    }
+    bl_put_le32(credit, 60);
+    reply(BL_FRAME_CREDIT, BL_CHANNEL_STDIN, 1, credit, sizeof credit);
+    assert_int_equal(step(&err), 1);
+    assert_int_equal(told.writable, 1);
+    assert_int_equal(bl_session_write(session, bytes, 100), 60);
+    bl_session_close_input(session);
+    assert_int_equal(bl_session_write(session, bytes, 1), -1);
+    expect_frame(BL_FRAME_DATA);
+    expect_frame(BL_FRAME_EOF);
+}
+
+static void credit_comes_only_for_what_was_consumed(void **state)
+{
+    static uint8_t bytes[BL_FRAME_PAYLOAD_MAX];
+    struct bl_error err = BL_ERROR_INIT;
+    uint32_t credit = 0;
+    size_t used;
+
+    (void)state;
+    open_session(false);
+    greet();
+    told.keep = true;
+    for (int i = 0; i < 4; i++) {
+        reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, bytes, sizeof bytes);
+        while (told.output[BL_CHANNEL_STDOUT].length < (size_t)(i + 1) * sizeof bytes)
+            assert_int_equal(step(&err), 1);
+    }
+
+    struct pollfd silent = {.fd = peer, .events = POLLIN};
+
+    assert_int_equal(poll(&silent, 1, 0), 0);
+    bl_session_consumed(session, BL_CHANNEL_STDOUT, BL_WINDOW_BYTES);
+
+    struct bl_frame frame = receive(&used);
+
+    assert_int_equal(frame.type, BL_FRAME_CREDIT);
+    assert_int_equal(bl_frame_u32(&frame, &credit), 0);
+    assert_int_equal(credit, BL_WINDOW_BYTES);
+    bl_buffer_consume(&peer_in, used);
+
+    /* More than there was credit for breaks the contract. */
+    int went_on = 1;
+
+    for (int i = 0; i < 5 && went_on == 1; i++) {
+        reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, bytes, sizeof bytes);
+        went_on = step(&err);
+    }
+    while (went_on == 1)
+        went_on = step(&err);
+    assert_int_equal(went_on, -1);
+    assert_int_equal(err.code, BL_RPC);
+    assert_non_null(strstr(err.message, "credit"));
+}
+
+/* breaks() - A frame that ends the session with an error. */
+static void breaks(bool greeted, enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload, size_t length)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    open_session(true);
+    if (greeted)
+        greet();
+    reply(type, channel, stream, payload, length);
+    assert_int_equal(steps(&err), -1);
+    assert_int_equal(err.code, BL_RPC);
+    assert_int_equal(told.exits, 0);
+    assert_int_equal(bl_session_step(session, &err), 0);
+    bl_session_free(session);
+    session = NULL;
+    bl_buffer_clear(&peer_in);
+    bl_close_fd(&peer);
+    bl_close_fd(&listener);
+    for (int i = 0; i < BL_CHANNEL_COUNT; i++)
+        bl_buffer_free(&told.output[i]);
+}
+
+static void frames_out_of_turn_end_it(void **state)
+{
+    static const uint8_t one[4] = {1, 0, 0, 0};
+    static const uint8_t garbage[64] = {0xff};
+
+    (void)state;
+    breaks(false, BL_FRAME_OPENED, 0, 1, NULL, 0);                /* before the HELLO */
+    breaks(false, BL_FRAME_HELLO, 0, 0, garbage, BL_HELLO_BYTES); /* a HELLO of something else */
+    breaks(true, BL_FRAME_DATA, BL_CHANNEL_STDOUT, 2, "x", 1);    /* another stream */
+    breaks(true, BL_FRAME_DATA, BL_CHANNEL_STDIN, 1, "x", 1);     /* output on the input */
+    breaks(true, BL_FRAME_DATA, 7, 1, "x", 1);                    /* a channel that is none */
+    breaks(true, BL_FRAME_EOF, BL_CHANNEL_STDIN, 1, NULL, 0);
+    breaks(true, BL_FRAME_CREDIT, BL_CHANNEL_STDIN, 1, one, 4); /* credit for what was never sent */
+    breaks(true, BL_FRAME_CREDIT, BL_CHANNEL_STDOUT, 1, one, 4);
+    breaks(true, BL_FRAME_CREDIT, BL_CHANNEL_STDIN, 1, one, 3);
+    breaks(true, BL_FRAME_EXIT, 0, 1, garbage, sizeof garbage); /* an exit that is none */
+    breaks(true, BL_FRAME_OPEN, 0, 1, NULL, 0);                 /* what only clients say */
+}
+
+static void output_after_its_end_breaks_it(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(false);
+    greet();
+    reply(BL_FRAME_EOF, BL_CHANNEL_STDOUT, 1, NULL, 0);
+    reply(BL_FRAME_EOF, BL_CHANNEL_STDOUT, 1, NULL, 0); /* twice is no harm */
+    reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, "x", 1);
+
+    assert_int_equal(steps(&err), -1);
+    assert_int_equal(err.code, BL_RPC);
+}
+
+static void bytes_that_are_no_frame_end_it(void **state)
+{
+    uint8_t garbage[64];
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    memset(garbage, 0xa5, sizeof garbage);
+    open_session(false);
+    greet();
+    assert_int_equal(bl_write_all(peer, garbage, sizeof garbage), 0);
+
+    assert_int_equal(steps(&err), -1);
+    assert_int_equal(err.code, BL_RPC);
+}
+
+static void the_death_of_the_box_is_told_with_its_cause(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    /* With a report, which the shim writes before it hangs up. */
+    open_session(false);
+    greet();
+    fixture_write(id, BL_FILE_EXIT_REPORT, "{\"version\":1,\"type\":\"error\",\"message\":\"the emulator died\"}");
+    hang_up();
+    assert_int_equal(steps(&err), -1);
+    assert_int_equal(err.code, BL_ENGINE);
+    assert_non_null(strstr(err.message, "the emulator died"));
+    assert_int_equal(told.exits, 0);
+    bl_session_free(session);
+    session = NULL;
+
+    /* Without one it was killed. */
+    assert_int_equal(unlink(fixture_path(id, BL_FILE_EXIT_REPORT)), 0);
+    for (int i = 0; i < BL_CHANNEL_COUNT; i++)
+        bl_buffer_free(&told.output[i]);
+    bl_buffer_clear(&peer_in);
+    holder = hold_posix(id);
+    open_session(false);
+    greet();
+    hang_up();
+    assert_int_equal(steps(&err), -1);
+    assert_int_equal(err.code, BL_STOPPED);
+    assert_non_null(strstr(err.message, "killed"));
+}
+
+static void signals_and_sizes_are_sent(void **state)
+{
+    uint32_t number = 0;
+    size_t used;
+
+    (void)state;
+    open_session(false);
+    greet();
+    bl_session_signal(session, 15);
+    bl_session_resize(session, 24, 80);
+
+    struct bl_frame frame = receive(&used);
+
+    assert_int_equal(frame.type, BL_FRAME_SIGNAL);
+    assert_int_equal(bl_frame_u32(&frame, &number), 0);
+    assert_int_equal(number, 15);
+    bl_buffer_consume(&peer_in, used);
+    frame = receive(&used);
+    assert_int_equal(frame.type, BL_FRAME_RESIZE);
+    assert_int_equal(frame.length, 4);
+    assert_int_equal(bl_get_le16(frame.payload), 24);
+    assert_int_equal(bl_get_le16(frame.payload + 2), 80);
+    bl_buffer_consume(&peer_in, used);
+}
+
+int main(void)
+{
+#define WITH_A_BOX(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_A_BOX(a_command_from_open_to_exit),
+        WITH_A_BOX(input_stops_at_the_window_and_goes_on_with_credit),
+        WITH_A_BOX(credit_comes_only_for_what_was_consumed),
+        WITH_A_BOX(frames_out_of_turn_end_it),
+        WITH_A_BOX(output_after_its_end_breaks_it),
+        WITH_A_BOX(bytes_that_are_no_frame_end_it),
+        WITH_A_BOX(the_death_of_the_box_is_told_with_its_cause),
+        WITH_A_BOX(signals_and_sizes_are_sent),
+    };
+
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
