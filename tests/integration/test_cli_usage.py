@@ -77,9 +77,9 @@ def test_overview(bare):
 
 def test_completion(bare):
     script = bare.ok("completion", "bash")
-    words = 'COMP_WORDS=(boxlite exec --t); COMP_CWORD=2; _boxlite; echo "${COMPREPLY[*]}"'
+    words = 'COMP_WORDS=(boxlite exec --inter); COMP_CWORD=2; _boxlite; echo "${COMPREPLY[*]}"'
     done = subprocess.run(["bash", "-c", script + words], stdout=subprocess.PIPE, check=True, env={"PATH": f"{homes.BUILD}:/usr/bin:/bin"})
-    assert done.stdout.split() == [b"--tty", b"--timeout"]
+    assert done.stdout.split() == [b"--interactive"]
     bare.fails("completion", "csh", code=2, says="csh")
 
 
