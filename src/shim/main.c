@@ -31,6 +31,8 @@
 #include "shim/box.h"
 #include "shim/files.h"
 
+#define READ_BYTES 65536
+
 static void write_log(enum bl_log_level level, const char *line, void *data)
 {
     char stamp[40];
@@ -44,13 +46,31 @@ static void write_log(enum bl_log_level level, const char *line, void *data)
     dprintf(STDERR_FILENO, "%s.%03ldZ %s: %s\n", stamp, now.tv_nsec / 1000000, bl_log_level_name(level), line);
 }
 
-/* read_launch() - Read and take apart standard input. Return: 0; -1 with *@err */
+/* read_document() - Read standard input, whatever it is, to its end. Return: 0; -1 with errno */
+static int read_document(struct bl_buffer *document)
+{
+    for (;;) {
+        size_t room = bl_buffer_room(document), want = room < READ_BYTES ? room : READ_BYTES;
+        uint8_t *at = bl_buffer_reserve(document, want);
+        ssize_t n = at && want ? bl_read_all(STDIN_FILENO, at, want) : -1;
+
+        if (!at || !want)
+            errno = at ? EFBIG : ENOMEM;
+        if (n < 0)
+            return -1;
+        bl_buffer_commit(document, (size_t)n);
+        if ((size_t)n < want)
+            return 0;
+    }
+}
+
+/* read_launch() - Read the configuration and take it apart. Return: 0; -1 with *@err */
 static int read_launch(struct bl_launch *out, struct bl_error *err)
 {
-    cleanup_buffer struct bl_buffer document = BL_BUFFER_INIT(BL_LAUNCH_MAX);
-    int failed = bl_read_file(AT_FDCWD, "/proc/self/fd/0", &document);
+    cleanup_buffer struct bl_buffer document = BL_BUFFER_INIT(BL_LAUNCH_MAX + 1);
+    int failed = read_document(&document);
 
-    if (failed && errno != ENXIO && errno != ENOENT && errno != EACCES)
+    if (failed)
         bl_fail(err, BL_CONFIG, errno, "read the configuration from standard input");
     else
         failed = bl_launch_decode(bl_buffer_data(&document), document.length, out, err);

@@ -54,6 +54,12 @@ def test_without_configuration(box):
     assert "started by the library" in box.read("logs/shim.log")
 
 
+def test_configuration_that_never_ends(box):
+    with open("/dev/zero", "rb") as endless, open(box.dir / "logs/shim.log", "wb") as log:
+        assert subprocess.run([BUILD / "boxlite-shim", box.id], stdin=endless, stderr=log, check=False).returncode == 1
+    assert "too large" in box.read("logs/shim.log")
+
+
 def test_wrong_number_of_arguments():
     done = subprocess.run([BUILD / "boxlite-shim", "a", "b"], capture_output=True, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 2 and b"usage" in done.stderr
