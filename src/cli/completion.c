@@ -26,7 +26,7 @@ static int run(struct bl_cli *cli, void *data)
          "    local word=${COMP_WORDS[COMP_CWORD]} command= i options=\n"
          "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
          "        case ${COMP_WORDS[i]} in\n"
-         "        --home) ((i++)) ;;\n"
+         "        --home|--config) ((i++)) ;;\n"
          "        -*) ;;\n"
          "        *) command=${COMP_WORDS[i]}; break ;;\n"
          "        esac\n"
