@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/strings.h"
 #include "cli/cli.h"
+#include "cli/notice.h"
 #include "cli/pump.h"
 #include "cli/terminal.h"
 
@@ -22,12 +23,16 @@ static int carry(struct bl_cli *cli, const struct bl_open *open, struct bl_pump 
 {
     struct bl_error err = BL_ERROR_INIT;
     struct bl_session *session = NULL;
+    struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd};
     int code;
 
-    bl_pump_begin(pump);
+    bl_notice_ask(cli, &start);
+    bl_runtime_start_as(cli->runtime, &start);
     if (bl_session_exec(cli->runtime, cli->operands.list[0], open, &bl_pump_events, pump, &session, &err) < 0)
-        code = bl_cli_fail(cli, &err);
-    else if (bl_pump_run(pump, session, &err) < 0)
+        return bl_cli_fail(cli, &err);
+    /* From here on signals are for the command; before, they cancelled a start. */
+    bl_pump_begin(pump);
+    if (bl_pump_run(pump, session, &err) < 0)
         code = (bl_cli_complain("%s", err.message), 128 + SIGKILL);
     else
         code = bl_pump_report(pump, open->args[0]);

@@ -236,7 +236,7 @@ void bl_pump_begin(struct bl_pump *pump)
         bl_endpoint_open(&pump->input, STDIN_FILENO, false);
     else
         pump->input_ended = pump->input_closed = true;
-    bl_signals_catch_all(pump->signal_fd);
+    bl_signals_catch_all(pump->signal_fd, true);
 }
 
 /* is_finished() - Whether there is nothing left to carry */
@@ -282,6 +282,7 @@ int bl_pump_run(struct bl_pump *pump, struct bl_session *session, struct bl_erro
 void bl_pump_end(struct bl_pump *pump)
 {
     bl_terminal_restore();
+    bl_signals_catch_all(pump->signal_fd, false);
     if (pump->session)
         bl_session_free(pump->session);
     pump->session = NULL;

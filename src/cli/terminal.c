@@ -35,7 +35,7 @@ int bl_signals_catch(void)
     return fd;
 }
 
-void bl_signals_catch_all(int signal_fd)
+void bl_signals_catch_all(int signal_fd, bool all)
 {
     static const int more[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2};
     sigset_t set;
@@ -44,7 +44,7 @@ void bl_signals_catch_all(int signal_fd)
         return;
     sigemptyset(&set);
     add_cancelling(&set);
-    for (unsigned int i = 0; i < sizeof more / sizeof *more; i++)
+    for (unsigned int i = 0; all && i < sizeof more / sizeof *more; i++)
         sigaddset(&set, more[i]);
     if (signalfd(signal_fd, &set, SFD_CLOEXEC | SFD_NONBLOCK) >= 0)
         sigprocmask(SIG_BLOCK, &set, NULL);

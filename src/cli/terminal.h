@@ -19,8 +19,11 @@
  * Return: signalfd; -1 when the kernel has none left (the signals then do what they always do)
  */
 int bl_signals_catch(void);
-/* bl_signals_catch_all() - Add those that only a running command wants: WINCH, TSTP, CONT, USR1, USR2. */
-void bl_signals_catch_all(int signal_fd);
+/*
+ * bl_signals_catch_all() - Add those that only a running command wants: WINCH, TSTP, CONT, USR1, USR2
+ * @all: false: take them out again, so that the descriptor may cancel something
+ */
+void bl_signals_catch_all(int signal_fd, bool all);
 /* bl_signals_take() - The next signal that came. Return: its number; 0: none waits */
 int bl_signals_take(int signal_fd);
 

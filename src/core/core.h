@@ -183,6 +183,11 @@ struct bl_start_options {
  */
 int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_start_options *options, struct bl_error *err);
 /*
+ * bl_runtime_start_as() - How boxes are started that start by themselves, as one without a command does for an exec
+ * @options: copied, without attach and exit_code; to be set before other threads use the runtime. Default: all zero, no cancel_fd
+ */
+void bl_runtime_start_as(struct bl_runtime *runtime, const struct bl_start_options *options);
+/*
  * bl_box_stop() - Stop a box: ask the guest, then kill; returns as soon as it is gone. Stopping a stopped box is a success.
  * @grace_ms: until it is killed; -1: the default
  */

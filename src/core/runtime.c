@@ -76,6 +76,7 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
         return bl_fail_memory(err);
     runtime->owner = getpid();
     runtime->home_fd = runtime->boxes_fd = -1;
+    runtime->implicit_start.cancel_fd = -1;
     pthread_mutex_init(&runtime->attached_lock, NULL);
     runtime->home = home ? strdup(home) : bl_runtime_default_home(err);
 
@@ -95,6 +96,13 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
     }
     *out = runtime;
     return 0;
+}
+
+void bl_runtime_start_as(struct bl_runtime *runtime, const struct bl_start_options *options)
+{
+    runtime->implicit_start = *options;
+    runtime->implicit_start.attach = false;
+    runtime->implicit_start.exit_code = NULL;
 }
 
 int bl_runtime_attach(struct bl_runtime *runtime, const char *id, const struct bl_process *shim)

@@ -31,6 +31,7 @@ struct bl_runtime {
     struct bl_reaper *reaper;
     pthread_mutex_t attached_lock;
     struct bl_attached *attached;
+    struct bl_start_options implicit_start; /* of boxes that start by themselves; set before other threads come */
 };
 
 /* bl_runtime_check() - Refuse to work in a forked child. Return: 0; -1 with BL_INVALID_STATE */

@@ -403,7 +403,7 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
         }
         if (verdict.busy) {
             /* It is starting or stopping: what comes of it decides. */
-            int lock = bl_lifecycle_lock(runtime->boxes_fd, record.id, BL_NEVER, -1, err);
+            int lock = bl_lifecycle_lock(runtime->boxes_fd, record.id, BL_NEVER, runtime->implicit_start.cancel_fd, err);
 
             bl_lifecycle_unlock(lock);
             if (lock < 0)
@@ -416,7 +416,7 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
                                                      : "");
         if (attempt >= CONNECT_ATTEMPTS)
             return bl_fail(err, BL_INVALID_STATE, 0, "box %s ends as soon as it is started", name);
-        if (bl_box_start(runtime, record.id, NULL, err) < 0)
+        if (bl_box_start(runtime, record.id, &runtime->implicit_start, err) < 0)
             return -1;
     }
 }

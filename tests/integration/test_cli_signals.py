@@ -123,3 +123,15 @@ def test_a_stopped_command_gives_the_terminal_back(boxlite):
     assert termios.tcgetattr(slave) == before
     os.close(master)
     os.close(slave)
+
+
+def test_an_exec_that_boots_its_box_is_cancelled(boxlite, tmp_path):
+    from test_bad_input import replace_init
+    box = boxlite.ok("create", "busybox").strip()
+    runtime = {"BOXLITE_RUNTIME_DIR": str(replace_init(tmp_path, "/bin/busybox")), "BOXLITE_START_TIMEOUT": "300"}
+    process = boxlite.start("exec", box, "--", "true", env=runtime)
+    wait_for(lambda: boxlite.shim(box))
+    process.send_signal(signal.SIGWINCH)  # which must cancel nothing
+    process.send_signal(signal.SIGINT)
+    assert end(process) == 130
+    assert boxlite.shim(box) is None and boxlite.sh(box, "echo up") == "up\n"
