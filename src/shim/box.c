@@ -62,6 +62,9 @@ struct box {
     bool hurry;    /* no client is waited for */
 };
 
+static int start_vm(struct box *box, struct bl_error *err);
+static void close_vm(struct box *box);
+
 static void kill_engine(struct box *box)
 {
     if (box->engine && !box->ended)
@@ -242,8 +245,7 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
 
     bl_console_last_line(&box->console, line, sizeof line);
     if (how == BL_ENGINE_END_FAILED)
-        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s%s", message,
-             box->choice.kvm && !box->answer->given ? "; BOXLITE_QEMU_ACCEL=tcg does without hardware virtualization" : "");
+        fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "%s", message);
     else if (panic)
         fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest's kernel gave up: %.*s", (int)strcspn(panic, "\r\n"),
              panic);
@@ -254,15 +256,40 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
         box->report.type = BL_REPORT_PANIC;
 }
 
+/*
+ * fall_back() - Start the VM again without KVM, if that may help
+ *
+ * The trial of /dev/kvm can't foresee everything; an emulator that died before the guest said anything has touched nothing.
+ *
+ * Return: whether another VM is on its way
+ */
+static bool fall_back(struct box *box, enum bl_engine_end how, const char *message)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (how != BL_ENGINE_END_FAILED || !box->choice.falls_back || box->failed || bl_hub_greeted(box->hub))
+        return false;
+    bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
+    bl_engine_fall_back(&box->choice, message);
+    close_vm(box);
+    if (start_vm(box, &err) == 0)
+        return true;
+    fail(box, err.code, 125, "%s", err.message);
+    return false;
+}
+
 static void on_engine_ended(enum bl_engine_end how, const char *message, void *data)
 {
     struct box *box = data;
     struct bl_error err = BL_ERROR_INIT;
 
     bl_timer_cancel(&box->deadline);
+    if (fall_back(box, how, message))
+        return;
     bl_console_drain(&box->console);
     /* What the guest said before the end still counts, its EXIT above all. */
-    bl_hub_drain(box->hub);
+    if (box->hub)
+        bl_hub_drain(box->hub);
     if (!box->failed && !box->exited && box->stopping) {
         box->report.type = BL_REPORT_STOPPED;
         box->report.exit_code = box->opened ? 137 : 0;
@@ -275,8 +302,9 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     box->report.console = bl_console_tail(&box->console);
     if (bl_report_write(box->dir_fd, &box->report, &err) < 0)
         bl_log(BL_LOG_ERROR, "%s", err.message);
-    bl_hub_guest_gone(box->hub);
-    if (box->hurry || bl_hub_settled(box->hub))
+    if (box->hub)
+        bl_hub_guest_gone(box->hub);
+    if (box->hurry || !box->hub || bl_hub_settled(box->hub))
         bl_loop_stop(&box->loop);
 }
 
@@ -409,7 +437,7 @@ static int connect_guest(struct box *box, struct bl_engine_config *config, struc
     return bl_hub_new(&box->loop, &hub, &hub_events, box, &box->hub, err);
 }
 
-/* start_vm() - Return: 0; -1 with *@err */
+/* start_vm() - Start the VM that was chosen, or choose one. Return: 0; -1 with *@err */
 static int start_vm(struct box *box, struct bl_error *err)
 {
     static const struct bl_engine_events events = {.ended = on_engine_ended};
@@ -431,9 +459,9 @@ static int start_vm(struct box *box, struct bl_error *err)
     if (length >= (int)sizeof command_line)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
     config.command_line = command_line;
-    if (bl_engine_choose(launch->engine, &box->choice, err) < 0 || check_readable("guest kernel", launch->kernel, err) < 0 ||
-        check_readable("initramfs", launch->initramfs, err) < 0 || open_disks(box, &config, err) < 0 ||
-        connect_guest(box, &config, err) < 0)
+    if ((!box->choice.name[0] && bl_engine_choose(launch->engine, &box->choice, err) < 0) ||
+        check_readable("guest kernel", launch->kernel, err) < 0 || check_readable("initramfs", launch->initramfs, err) < 0 ||
+        open_disks(box, &config, err) < 0 || connect_guest(box, &config, err) < 0)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s", box->choice.name, box->choice.reason);
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
@@ -443,11 +471,18 @@ static int start_vm(struct box *box, struct bl_error *err)
     return 0;
 }
 
-static void tear_down(struct box *box)
+static void close_vm(struct box *box)
 {
     bl_engine_free(box->engine);
     bl_hub_free(box->hub);
     bl_console_finish(&box->console);
+    box->engine = NULL;
+    box->hub = NULL;
+}
+
+static void tear_down(struct box *box)
+{
+    close_vm(box);
     bl_output_log_close(&box->log);
     bl_source_remove(&box->signals);
     bl_source_remove(&box->creator);

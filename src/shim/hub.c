@@ -301,6 +301,11 @@ int bl_hub_new(struct bl_loop *loop, const struct bl_hub_config *config, const s
     return 0;
 }
 
+bool bl_hub_greeted(const struct bl_hub *hub)
+{
+    return hub->phase != HUB_GREETING;
+}
+
 void bl_hub_shutdown(struct bl_hub *hub, uint32_t grace_ms)
 {
     if (hub->phase == HUB_NO_GUEST || hub->guest_broken)

@@ -57,6 +57,8 @@ struct bl_hub_events {
 int bl_hub_new(struct bl_loop *loop, const struct bl_hub_config *config, const struct bl_hub_events *events, void *data,
                struct bl_hub **out, struct bl_error *err);
 void bl_hub_free(struct bl_hub *hub);
+/* bl_hub_greeted() - Whether the guest's agent has answered. */
+bool bl_hub_greeted(const struct bl_hub *hub);
 /* bl_hub_shutdown() - Ask the guest to end the workload within @grace_ms, to sync and to power off; no stream opens any more. */
 void bl_hub_shutdown(struct bl_hub *hub, uint32_t grace_ms);
 /* bl_hub_drain() - Take what the guest sent before its VM ended. */

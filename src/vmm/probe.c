@@ -2,12 +2,14 @@
 /*
  * probe.c - choosing an engine
  *
- * Today there is one engine, QEMU, in two ways: with KVM where a trial of it succeeds, else as software emulation. BOXLITE_QEMU
- * names another emulator than the one in PATH. BOXLITE_QEMU_ACCEL (kvm, tcg) overrides the trial; it is there for tests and for
- * machines that the trial misjudges.
+ * Today there is one engine, QEMU, in two ways: with KVM where a trial of it succeeds, else as software emulation. A trial can't
+ * foresee everything that QEMU wants of KVM, so a QEMU that ends at once with KVM is started again without. BOXLITE_QEMU names
+ * another emulator than the one in PATH. BOXLITE_QEMU_ACCEL overrides the trial: kvm, tcg, or kvm:tcg (the first, then the second);
+ * it is there for tests and for machines that the trial misjudges.
  */
 #include "vmm/probe.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,31 +55,43 @@ static int find_qemu(struct bl_engine_choice *choice)
     return -1;
 }
 
+/* use_emulation() - The texts of a choice without KVM. */
+static void use_emulation(struct bl_engine_choice *choice, const char *why)
+{
+    choice->kvm = choice->falls_back = false;
+    snprintf(choice->virtualization, sizeof choice->virtualization, "unavailable: %s", why);
+    if (!choice->program[0])
+        return;
+    snprintf(choice->name, sizeof choice->name, "qemu (emulation)");
+    snprintf(choice->reason, sizeof choice->reason, "%s", why);
+    snprintf(choice->notice, sizeof choice->notice, "using software emulation, several times slower: %s", why);
+}
+
+void bl_engine_fall_back(struct bl_engine_choice *choice, const char *why)
+{
+    use_emulation(choice, why);
+}
+
 void bl_engine_probe(struct bl_engine_choice *out)
 {
     const char *forced = getenv("BOXLITE_QEMU_ACCEL");
-    char why[256] = "";
+    bool is_forced = forced && *forced;
+    char why[256] = "switched off by BOXLITE_QEMU_ACCEL";
+    bool found;
 
     *out = (struct bl_engine_choice){0};
-    if (forced && *forced) {
-        out->kvm = strcmp(forced, "kvm") == 0;
-        snprintf(why, sizeof why, "switched off by BOXLITE_QEMU_ACCEL");
-    } else {
-        out->kvm = bl_kvm_trial(why, sizeof why) == 0;
-    }
-    if (out->kvm)
-        snprintf(out->virtualization, sizeof out->virtualization, "available");
-    else
-        snprintf(out->virtualization, sizeof out->virtualization, "unavailable: %s", why);
-    if (find_qemu(out) < 0)
-        return;
-    snprintf(out->name, sizeof out->name, "%s", out->kvm ? "qemu (kvm)" : "qemu (emulation)");
-    if (out->kvm) {
-        snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
+    found = find_qemu(out) == 0;
+    out->kvm = is_forced ? strncmp(forced, "kvm", 3) == 0 : bl_kvm_trial(why, sizeof why) == 0;
+    out->falls_back = out->kvm && (!is_forced || strcmp(forced, "kvm:tcg") == 0);
+    if (!out->kvm) {
+        use_emulation(out, why);
         return;
     }
-    snprintf(out->reason, sizeof out->reason, "%s", why);
-    snprintf(out->notice, sizeof out->notice, "using software emulation, several times slower: %s", why);
+    snprintf(out->virtualization, sizeof out->virtualization, "available");
+    if (!found)
+        return;
+    snprintf(out->name, sizeof out->name, "qemu (kvm)");
+    snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
 }
 
 int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err)

@@ -12,6 +12,7 @@
 
 /* Plain data; every text is one line. */
 struct bl_engine_choice {
+    bool falls_back;                        /* if the emulator can't start with kvm, bl_engine_fall_back() and try again */
     bool kvm;                               /* hardware virtualization is used, not software emulation */
     char name[32];                          /* "qemu (kvm)", "qemu (emulation)"; empty: no engine can run */
     char reason[BL_PROBE_TEXT_MAX];         /* why this one, or why none */
@@ -38,5 +39,8 @@ void bl_engine_probe(struct bl_engine_choice *out);
  * BL_ENGINE (the emulator is missing)
  */
 int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err);
+
+/* bl_engine_fall_back() - Change a choice of kvm to software emulation. @why: what went wrong with kvm */
+void bl_engine_fall_back(struct bl_engine_choice *choice, const char *why);
 
 #endif

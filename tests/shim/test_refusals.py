@@ -2,6 +2,7 @@
 """Starts that must fail: at once, with one plain line, and leaving nothing behind."""
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -85,6 +86,21 @@ def test_emulator_that_dies_early_is_reported_at_once(box, tmp_path):
     with box.start(environment={"BOXLITE_QEMU": str(broken)}) as shim:
         code, exit_code, message = failure(shim)
         assert (code, exit_code) == (12, 125) and "something is wrong here" in message and "code 1" in message
+
+
+def test_emulator_that_fails_with_kvm_only(box, tmp_path):
+    picky = tmp_path / "qemu"
+    picky.write_text("#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) echo 'qemu: no KVM today' >&2; exit 1;; esac\n"
+                     f"exec {shutil.which('qemu-system-x86_64')} \"$@\"\n")
+    picky.chmod(0o755)
+    with box.start(environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm:tcg"}) as shim:
+        shim.start_ready()
+        assert shim.connect().status()[4] == b"qemu (emulation)"
+        assert shim.connect().run(["true"]).code == 0
+        shim.stop()
+    assert "no KVM today" in box.read("logs/shim.log")
+    with box.start(environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm"}) as shim:
+        assert "no KVM today" in failure(shim)[2]
 
 
 def test_engine_that_is_not_in_this_build(box):
