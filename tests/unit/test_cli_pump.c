@@ -211,14 +211,17 @@ struct child {
     int in, out, err; /* the test's ends */
 };
 
+/* Standard output: OUT_OF_OTHERS is a pipe that another user made, so that it can't be opened once more. */
+enum out_kind { OUT_PIPE, OUT_SOCKET, OUT_OF_OTHERS };
+
 /* start() - A child with a pump. @amount: bytes of a flood, or signals until its command ends */
-static struct child start(enum behaviour behaviour, uint64_t amount, bool interactive, bool socket_out)
+static struct child start(enum behaviour behaviour, uint64_t amount, bool interactive, enum out_kind out_kind)
 {
     int in[2], out[2], err[2];
     struct child child;
 
     assert_int_equal(pipe2(in, O_CLOEXEC), 0);
-    assert_int_equal(socket_out ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out) : pipe2(out, O_CLOEXEC), 0);
+    assert_int_equal(out_kind == OUT_SOCKET ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out) : pipe2(out, O_CLOEXEC), 0);
     assert_int_equal(pipe2(err, O_CLOEXEC), 0);
     child = (struct child){fork(), in[1], out[0], err[0]};
     assert_true(child.pid >= 0);
@@ -240,6 +243,10 @@ static struct child start(enum behaviour behaviour, uint64_t amount, bool intera
         session.flood_bytes = amount;
         session.signals_until_exit = (int)amount;
         bl_pump_begin(&pump);
+        if (out_kind == OUT_OF_OTHERS) {
+            bl_endpoint_close(&pump.outputs[0]);
+            pump.outputs[0] = (struct bl_endpoint){1, BL_ENDPOINT_SHARED, false};
+        }
         if (bl_pump_run(&pump, &session, &error) < 0)
             _exit(BROKEN);
         /* Whoever shares these streams must not find them non-blocking. */
@@ -314,7 +321,7 @@ static void exchange(struct child *child, uint64_t total, size_t gulp)
 
 static void bytes_run_both_ways_through_pipes(void **state)
 {
-    struct child child = start(ECHO_INPUT, 0, true, false);
+    struct child child = start(ECHO_INPUT, 0, true, OUT_PIPE);
 
     (void)state;
     exchange(&child, 32 << 20, 65536);
@@ -323,7 +330,7 @@ static void bytes_run_both_ways_through_pipes(void **state)
 
 static void bytes_run_both_ways_with_a_slow_reader(void **state)
 {
-    struct child child = start(ECHO_INPUT, 0, true, false);
+    struct child child = start(ECHO_INPUT, 0, true, OUT_PIPE);
 
     (void)state;
     exchange(&child, 2 << 20, 333);
@@ -332,7 +339,16 @@ static void bytes_run_both_ways_with_a_slow_reader(void **state)
 
 static void bytes_run_both_ways_with_a_socket(void **state)
 {
-    struct child child = start(ECHO_INPUT, 0, true, true);
+    struct child child = start(ECHO_INPUT, 0, true, OUT_SOCKET);
+
+    (void)state;
+    exchange(&child, 8 << 20, 65536);
+    assert_int_equal(finish(&child), 7);
+}
+
+static void bytes_run_both_ways_through_a_pipe_of_others(void **state)
+{
+    struct child child = start(ECHO_INPUT, 0, true, OUT_OF_OTHERS);
 
     (void)state;
     exchange(&child, 8 << 20, 65536);
@@ -341,7 +357,7 @@ static void bytes_run_both_ways_with_a_socket(void **state)
 
 static void end_of_input_alone_is_passed_on(void **state)
 {
-    struct child child = start(ECHO_INPUT, 0, true, false);
+    struct child child = start(ECHO_INPUT, 0, true, OUT_PIPE);
 
     (void)state;
     close(child.in);
@@ -352,7 +368,7 @@ static void end_of_input_alone_is_passed_on(void **state)
 /* A flood ends by a signal only; that it was told one shows in its end. */
 static void a_reader_that_leaves_ends_it(void **state)
 {
-    struct child child = start(FLOOD, UINT64_MAX / 2, false, false);
+    struct child child = start(FLOOD, UINT64_MAX / 2, false, OUT_PIPE);
     char byte;
 
     (void)state;
@@ -365,7 +381,7 @@ static void a_reader_that_leaves_ends_it(void **state)
 /* The end of the command comes while most of its output is still to be read: all of it arrives. */
 static void output_outlives_the_command(void **state)
 {
-    struct child child = start(FLOOD, 300000, false, false);
+    struct child child = start(FLOOD, 300000, false, OUT_PIPE);
     uint64_t got = 0;
     static char bytes[1000];
     ssize_t n;
@@ -379,7 +395,7 @@ static void output_outlives_the_command(void **state)
 
 static void a_lost_error_stream_is_no_end(void **state)
 {
-    struct child child = start(FILL_STDERR, 4 << 20, false, false);
+    struct child child = start(FILL_STDERR, 4 << 20, false, OUT_PIPE);
 
     (void)state;
     close(child.err);
@@ -391,7 +407,7 @@ static void signals_are_passed_on_and_the_third_kills(void **state)
 {
     static const int sent[] = {SIGUSR1, SIGHUP, SIGTERM, SIGINT, SIGTERM};
     static const int passed[] = {SIGUSR1, SIGHUP, SIGTERM, SIGINT, SIGKILL};
-    struct child child = start(TELL_SIGNALS, 5, false, false);
+    struct child child = start(TELL_SIGNALS, 5, false, OUT_PIPE);
     uint8_t told;
 
     (void)state;
@@ -408,10 +424,15 @@ static void signals_are_passed_on_and_the_third_kills(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_run_both_ways_through_pipes), cmocka_unit_test(bytes_run_both_ways_with_a_slow_reader),
-        cmocka_unit_test(bytes_run_both_ways_with_a_socket), cmocka_unit_test(end_of_input_alone_is_passed_on),
-        cmocka_unit_test(a_reader_that_leaves_ends_it),      cmocka_unit_test(output_outlives_the_command),
-        cmocka_unit_test(a_lost_error_stream_is_no_end),     cmocka_unit_test(signals_are_passed_on_and_the_third_kills),
+        cmocka_unit_test(bytes_run_both_ways_through_pipes),
+        cmocka_unit_test(bytes_run_both_ways_with_a_slow_reader),
+        cmocka_unit_test(bytes_run_both_ways_with_a_socket),
+        cmocka_unit_test(bytes_run_both_ways_through_a_pipe_of_others),
+        cmocka_unit_test(end_of_input_alone_is_passed_on),
+        cmocka_unit_test(a_reader_that_leaves_ends_it),
+        cmocka_unit_test(output_outlives_the_command),
+        cmocka_unit_test(a_lost_error_stream_is_no_end),
+        cmocka_unit_test(signals_are_passed_on_and_the_third_kills),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
