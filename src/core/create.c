@@ -30,20 +30,28 @@
 #define ID_ATTEMPTS 8
 #define DISK_UNIT   512ull
 
+/* engine_of() - The engine that is asked for: the option's, the environment's, or "auto". */
+static const char *engine_of(const struct bl_box_options *options)
+{
+    const char *engine = options->engine ? options->engine : getenv("BOXLITE_ENGINE");
+
+    return engine && *engine ? engine : "auto";
+}
+
 /* check_options() - What can be refused before anything is touched. */
 static int check_options(const struct bl_box_options *options, struct bl_error *err)
 {
     static const char *const engines[] = {"auto", "qemu", "kvm"};
-    bool known = !options->engine;
+    bool known = false;
 
     if (!options->image == !options->rootfs)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a box needs an image or a rootfs, and not both");
     if (options->name && bl_box_name_check(options->name, err) < 0)
         return -1;
     for (size_t i = 0; !known && i < sizeof engines / sizeof *engines; i++)
-        known = strcmp(options->engine, engines[i]) == 0;
+        known = strcmp(engine_of(options), engines[i]) == 0;
     if (!known)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", options->engine);
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine_of(options));
     if (options->cpus > BL_MOST_CPUS)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "%u CPUs are too many: at most %d are possible", options->cpus, BL_MOST_CPUS);
     if (options->memory_mib && (options->memory_mib < BL_LEAST_MEMORY_MIB || options->memory_mib > BL_MOST_MEMORY_MIB))
@@ -189,7 +197,6 @@ static char *image_name(const struct bl_box_options *options, const struct bl_im
 static int fill_record(const struct bl_box_options *options, const struct bl_image *image, struct bl_record *record,
                        struct bl_error *err)
 {
-    const char *engine = options->engine ? options->engine : getenv("BOXLITE_ENGINE");
     uint64_t disk_bytes = (uint64_t)(options->disk_gb ? options->disk_gb : BL_DEFAULT_DISK_GB) << 30;
 
     record->created_at_ms = bl_epoch_ms();
@@ -203,7 +210,7 @@ static int fill_record(const struct bl_box_options *options, const struct bl_ima
     record->stop_signal = parse_signal(image->config.stop_signal);
     record->state.status = BL_BOX_CONFIGURED;
     record->image = image_name(options, image);
-    record->engine = strdup(engine && *engine ? engine : "auto");
+    record->engine = strdup(engine_of(options));
     if (resolve_command(options, &image->config, &record->command, err) < 0)
         return -1;
     if (!record->image || !record->engine || resolve_env(options, &image->config, &record->env) < 0 ||

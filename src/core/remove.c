@@ -21,6 +21,7 @@
 #include "core/names.h"
 #include "proto/launch.h"
 
+#define LOCK_ATTEMPTS   1000
 #define FORCED_GRACE_MS 0 /* a forced removal throws the box's disk away: there is nothing to sync */
 
 /* remove_files() - A box's directory; the lock file, whose lock the caller holds, and the directory last. Return: 0; -1 with errno
@@ -41,9 +42,16 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
         if (bl_remove_tree(fd, entry->d_name) < 0)
             return -1;
     }
-    if (unlinkat(fd, BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT)
-        return -1;
-    return unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
+        if (unlinkat(fd, BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT)
+            return -1;
+        if (unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
+            return 0;
+        /* Whoever waited for the lock may have made the file anew; it will find that its lock is not the one at the path. */
+        if (errno != ENOTEMPTY && errno != EEXIST)
+            return -1;
+    }
+    return -1;
 }
 
 /* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
@@ -118,7 +126,10 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
     if (bl_disk_lock_wait(runtime->boxes_fd, record.id, bl_deadline_in(BL_DEFAULT_STOP_GRACE_MS), -1, err) < 0)
         return -1;
     bl_runtime_detach(runtime, record.id);
-    return bl_remove_dead(runtime, record.id, err);
+    if (bl_remove_dead(runtime, record.id, err) < 0)
+        return -1;
+    bl_sweep_doomed(runtime);
+    return 0;
 }
 
 /* nothing_lives() - Whether both the shim's and the disk's lock of a directory are free. */

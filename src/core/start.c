@@ -312,6 +312,8 @@ static void record_failure(struct start *start, const struct bl_state *before, c
     record->state.shim = (struct bl_process){0};
     if (err->code == BL_STOPPED) {
         record->state.status = before->status;
+        record->state.started_at_ms = before->started_at_ms;
+        record->state.ended_at_ms = before->ended_at_ms;
         record->state.has_exit_code = before->has_exit_code;
         record->state.exit_code = before->exit_code;
     } else {
@@ -327,11 +329,16 @@ static void record_failure(struct start *start, const struct bl_state *before, c
     bl_change_state(start->runtime, record, NULL);
 }
 
-/* record_running() - It runs; the lock is the shim's no more, so somebody else may know better already. */
-static int record_running(struct start *start, struct bl_error *err)
+/*
+ * record_running() - It runs; the lock is the shim's no more, so somebody else may know better already
+ *
+ * When it can't be written, the box runs all the same, and the next look at it writes it.
+ */
+static void record_running(struct start *start)
 {
     struct bl_record *record = start->record;
     struct bl_process *shim = &record->state.shim;
+    struct bl_error err = BL_ERROR_INIT;
 
     *shim = (struct bl_process){.pid = start->shim.pid};
     bl_process_start_ticks(shim->pid, &shim->start_ticks, NULL);
@@ -341,7 +348,8 @@ static int record_running(struct start *start, struct bl_error *err)
     if (!start->detached && bl_runtime_attach(start->runtime, record->id, shim) < 0)
         bl_log(BL_LOG_WARN, "box %s: memory ran out, so it will not end with its runtime, but with the process", record->id);
     bl_log(BL_LOG_INFO, "box %s: starting -> running (process %d)", record->id, (int)shim->pid);
-    return bl_store_update(start->runtime->store, record->id, &record->state, err) < 0 ? -1 : 0;
+    if (bl_store_update(start->runtime->store, record->id, &record->state, &err) < 0)
+        bl_log(BL_LOG_WARN, "box %s: it runs, but that can't be recorded: %s", record->id, err.message);
 }
 
 /* tell_engine() - Pass on what should be known of the engine, while the shim is at work. */
@@ -370,7 +378,7 @@ static int begin_life(struct start *start, struct bl_error *err)
     snprintf(record->state.shim.boot_id, sizeof record->state.shim.boot_id, "%s", bl_boot_id());
     record->state.has_exit_code = record->state.out_of_memory = false;
     record->state.exit_code = 0;
-    record->state.ended_at_ms = 0;
+    record->state.started_at_ms = record->state.ended_at_ms = 0;
     bl_change_reason(record, NULL);
     free(bl_steal_ptr(&record->state.console));
     return bl_change_state(start->runtime, record, err);
@@ -395,7 +403,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
         end_shim(start);
         record_failure(start, &before, err);
     } else {
-        failed = record_running(start, err);
+        record_running(start);
     }
     bl_child_release(start->runtime->reaper, start->child);
     close(start->shim.pidfd);
