@@ -11,6 +11,18 @@ import pytest
 import home as homes
 
 
+@pytest.fixture(autouse=True)
+def alarm():
+    """A command that falls silent fails the test instead of stopping it."""
+    def late(*_):
+        raise AssertionError("nothing came for a long time")
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(4 * homes.TIMEOUT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def wait_for(condition):
     """Waits until something has become true that no descriptor tells."""
     deadline = time.monotonic() + homes.TIMEOUT
