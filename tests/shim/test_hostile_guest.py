@@ -119,7 +119,7 @@ def test_guest_that_says_down_but_does_not_go(box, guest):
         shim.start_ready()
         assert shim.stop() == 0
     report = box.report()
-    assert (report["type"], report["exit_code"], report["signal"]) == ("stopped", 143, 15)
+    assert (report["type"], report["exit_code"], report["signal"], report["message"]) == ("stopped", 143, 15, "")
 
 
 def test_grace_reaches_the_guest(box, guest):
