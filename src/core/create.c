@@ -26,11 +26,12 @@
 #include "core/names.h"
 #include "disk/qcow2.h"
 #include "proto/launch.h"
+#include "vmm/probe.h"
 
 #define ID_ATTEMPTS 8
 #define DISK_UNIT   512ull
 
-/* engine_of() - The engine that is asked for: the option's, the environment's, or "auto". */
+/* engine_of() - The engine that is asked for: by the options, by the environment, or none in particular. */
 static const char *engine_of(const struct bl_box_options *options)
 {
     const char *engine = options->engine ? options->engine : getenv("BOXLITE_ENGINE");
@@ -41,17 +42,12 @@ static const char *engine_of(const struct bl_box_options *options)
 /* check_options() - What can be refused before anything is touched. */
 static int check_options(const struct bl_box_options *options, struct bl_error *err)
 {
-    static const char *const engines[] = {"auto", "qemu", "kvm"};
-    bool known = false;
-
     if (!options->image == !options->rootfs)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a box needs an image or a rootfs, and not both");
     if (options->name && bl_box_name_check(options->name, err) < 0)
         return -1;
-    for (size_t i = 0; !known && i < sizeof engines / sizeof *engines; i++)
-        known = strcmp(engine_of(options), engines[i]) == 0;
-    if (!known)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine_of(options));
+    if (bl_engine_check(engine_of(options), err) < 0)
+        return -1;
     if (options->cpus > BL_MOST_CPUS)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "%u CPUs are too many: at most %d are possible", options->cpus, BL_MOST_CPUS);
     if (options->memory_mib && (options->memory_mib < BL_LEAST_MEMORY_MIB || options->memory_mib > BL_MOST_MEMORY_MIB))

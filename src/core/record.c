@@ -141,7 +141,7 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
                                 &cpus, "memory_mib", &memory, "disk_bytes", &disk, "tty", &tty, "open_stdin", &open_stdin, "detach",
                                 &detach, "auto_remove", &auto_remove) < 0) {
         json_decref(json);
-        return bl_fail(err, BL_DATABASE, 0, "the record of box %s is damaged: %s", record->id, problem.text);
+        return bl_fail(err, BL_METADATA, 0, "the record of box %s is damaged: %s", record->id, problem.text);
     }
     record->stop_signal = (unsigned int)stop_signal;
     record->cpus = (unsigned int)cpus;
@@ -165,6 +165,6 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
         failed = json_to_text(json_object_get(json, texts[i].key), texts[i].text) < 0;
     json_decref(json);
     if (failed || !record->image || !record->engine)
-        return bl_fail(err, BL_DATABASE, 0, "the record of box %s is damaged", record->id);
+        return bl_fail(err, BL_METADATA, 0, "the record of box %s is damaged", record->id);
     return 0;
 }

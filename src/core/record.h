@@ -62,7 +62,7 @@ static inline bool bl_record_is_job(const struct bl_record *record)
 
 /* bl_record_encode() - The unchanging half as JSON. Return: allocated; NULL when memory ran out */
 char *bl_record_encode(const struct bl_record *record);
-/* bl_record_decode() - Fill in the unchanging half. Return: 0; -1 with BL_DATABASE (free the record all the same) */
+/* bl_record_decode() - Fill in the unchanging half. Return: 0; -1 with BL_METADATA (free the record all the same) */
 int bl_record_decode(const char *json, struct bl_record *record, struct bl_error *err);
 
 #endif

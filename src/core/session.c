@@ -72,7 +72,7 @@ static int explain_end(struct bl_session *session, struct bl_error *err)
 
     session->ended = true;
     if (bl_store_get(session->runtime->store, session->id, &record, NULL) < 0)
-        return bl_fail(err, BL_STOPPED, 0, "box %s was removed", session->id);
+        return bl_fail(err, BL_SESSION_REAPED, 0, "box %s was removed, and with it how the command ended", session->id);
     if (bl_judge(session->runtime, &record, BL_JUDGE_LOOK, &verdict, err) < 0)
         return -1;
     if (verdict.runs) {

@@ -319,7 +319,7 @@ static int read_row(sqlite3_stmt *statement, struct bl_record *record, struct bl
 
     *record = (struct bl_record){0};
     if (!id || strlen(id) != BL_BOX_ID_LENGTH || !config || !boot_id || strlen(boot_id) > BL_BOOT_ID_LENGTH)
-        return bl_fail(err, BL_DATABASE, 0, "the record of a box is damaged");
+        return bl_fail(err, BL_METADATA, 0, "the record of a box is damaged");
     snprintf(record->id, sizeof record->id, "%s", id);
     record->name = column_copy(statement, 1);
     record->created_at_ms = sqlite3_column_int64(statement, 2);

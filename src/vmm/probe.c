@@ -94,14 +94,21 @@ void bl_engine_probe(struct bl_engine_choice *out)
     snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
 }
 
+int bl_engine_check(const char *engine, struct bl_error *err)
+{
+    if (!engine || strcmp(engine, "auto") == 0 || strcmp(engine, "qemu") == 0)
+        return 0;
+    if (strcmp(engine, "kvm") == 0)
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0,
+                       "engine kvm is not part of this build; --engine qemu uses hardware virtualization too, when it is usable");
+    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine);
+}
+
 int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err)
 {
     *out = (struct bl_engine_choice){0};
-    if (engine && strcmp(engine, "kvm") == 0)
-        return bl_fail(err, BL_UNSUPPORTED, 0,
-                       "engine kvm is not part of this build; --engine qemu uses hardware virtualization too, when it is usable");
-    if (engine && strcmp(engine, "auto") != 0 && strcmp(engine, "qemu") != 0)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "no such engine: %s (auto, qemu or kvm)", engine);
+    if (bl_engine_check(engine, err) < 0)
+        return -1;
     bl_engine_probe(out);
     if (!out->name[0])
         return bl_fail(err, BL_ENGINE, 0, "no engine can run: %s", out->reason);

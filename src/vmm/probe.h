@@ -32,11 +32,18 @@ struct bl_engine_choice {
 void bl_engine_probe(struct bl_engine_choice *out);
 
 /*
+ * bl_engine_check() - Whether there is such an engine in this build; whether it can run here is bl_engine_choose()'s question
+ * @engine: as there
+ *
+ * Return: 0; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED_ENGINE ("kvm": not part of this build)
+ */
+int bl_engine_check(const char *engine, struct bl_error *err);
+
+/*
  * bl_engine_choose() - The engine for a start
  * @engine: "auto", "qemu" or "kvm"; NULL: "auto"
  *
- * Return: 0 and *@out; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED ("kvm": not part of this build),
- * BL_ENGINE (the emulator is missing)
+ * Return: 0 and *@out; -1: as bl_engine_check(); BL_ENGINE (the emulator is missing)
  */
 int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err);
 

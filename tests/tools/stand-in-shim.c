@@ -10,6 +10,9 @@
  *     early       it logs a line and exits with 3 before it answers
  *     killed      it dies of SIGKILL before it answers
  *     fail        it answers "failed 10 127 no such command"
+ *     internal    it answers "failed 1 125 a bug in here"
+ *     babble      it runs, and answers every connection with what is no frame
+ *     hangup      it runs, and closes every connection at once
  *     hang        it never answers
  *     garbage     it answers nonsense
  *     lockless    it runs without holding shim.lock
@@ -172,6 +175,30 @@ static void outlive(int disk)
     _exit(0);
 }
 
+/* misbehave() - Connections are answered with garbage, or with nothing, until a signal ends this. */
+static _Noreturn void misbehave(int listener, bool babbles)
+{
+    static const char garbage[] = "this is no frame, and long enough to be seen as none";
+
+    for (;;) {
+        struct pollfd waiting = {.fd = listener, .events = POLLIN};
+
+        if (poll(&waiting, 1, -1) < 0)
+            continue;
+
+        int client = accept(listener, NULL, NULL);
+
+        if (client >= 0 && babbles && write(client, garbage, sizeof garbage) > 0) {
+            char byte;
+
+            while (read(client, &byte, 1) > 0)
+                ;
+        }
+        if (client >= 0)
+            close(client);
+    }
+}
+
 /* serve() - Until a STOP comes. A connection gets our HELLO, and what it sends is looked at no further than that. */
 static void serve(int listener, bool deaf)
 {
@@ -233,6 +260,10 @@ int main(int argc, char **argv, char **envp)
         answer("failed 10 127 no such command\n");
         return 0;
     }
+    if (strcmp(mode, "internal") == 0) {
+        answer("failed 1 125 a bug in here\n");
+        return 0;
+    }
     if (strcmp(mode, "garbage") == 0) {
         answer("\1\2 mumble mumble\n");
         pause();
@@ -256,5 +287,7 @@ int main(int argc, char **argv, char **envp)
         report("{\"version\":1,\"type\":\"panic\",\"message\":\"kernel panic\",\"console\":[\"BUG: \\u001b[31mred\",\"end\"]}");
         return 0;
     }
+    if (strcmp(mode, "babble") == 0 || strcmp(mode, "hangup") == 0)
+        misbehave(listener, strcmp(mode, "babble") == 0);
     serve(listener, deaf);
 }

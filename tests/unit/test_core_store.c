@@ -358,7 +358,7 @@ static void damage_is_an_error_and_no_crash(void **state)
         bl_store_list_free(list, count);
         execute(damages[i]);
         assert_int_equal(bl_store_list(store, BL_STORE_ALL, &list, &count, &err), -1);
-        assert_int_equal(err.code, BL_DATABASE);
+        assert_int_equal(err.code, BL_METADATA);
     }
     bl_store_close(store);
 
