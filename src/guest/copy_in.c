@@ -229,7 +229,7 @@ static int make_directory(struct copy *copy, int dir_fd, const char *name, const
         return bl_fail_memory(err);
     *made =
         (struct made){.next = copy->made, .mode = entry->mode, .uid = entry->uid, .gid = entry->gid, .mtime_ns = entry->mtime_ns};
-    strcpy(made->path, entry->path);
+    memcpy(made->path, entry->path, strlen(entry->path) + 1);
     copy->made = made;
     return 0;
 }

@@ -127,7 +127,7 @@ static const char *find_sent(struct copy *copy, const struct stat *info)
     /* Without memory it is sent as a file of its own. */
     if (sent) {
         *sent = (struct sent){.next = *bucket, .device = info->st_dev, .inode = info->st_ino};
-        strcpy(sent->path, copy->path);
+        memcpy(sent->path, copy->path, strlen(copy->path) + 1);
         *bucket = sent;
     }
     return NULL;
@@ -298,7 +298,7 @@ static int open_source(int root_fd, const char *path, uint32_t flags, char *name
     if (strcmp(base, "..") == 0)
         *base = '\0';
     if (S_ISDIR(info.st_mode)) {
-        strcpy(name, ".");
+        memcpy(name, ".", sizeof ".");
         return bl_steal_fd(&there);
     }
 
