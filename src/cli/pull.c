@@ -52,7 +52,7 @@ static int run(struct bl_cli *cli, void *data)
     struct bl_image *image = NULL;
     int code = bl_cli_bring_image(cli, cli->operands.list[0], BL_PULL_ALWAYS, &values->registry, values->quiet, &image);
 
-    if (code)
+    if (code || !image)
         return code;
     if (values->quiet)
         puts(image->config_digest);

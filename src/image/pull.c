@@ -92,7 +92,7 @@ static int describe_root(struct remote *remote, const struct bl_reference *refer
             return -1;
         snprintf(root->digest, sizeof root->digest, "sha256:%s", hex);
     }
-    strcpy(remote->root_digest, root->digest);
+    snprintf(remote->root_digest, sizeof remote->root_digest, "%s", root->digest);
     return 0;
 }
 
