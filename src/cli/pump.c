@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -194,33 +195,41 @@ static void suspend(struct bl_pump *pump)
     send_size(pump);
 }
 
-/* take_signals() - Pass on what came */
+/* pass_on() - A signal that is meant for the command */
+static void pass_on(struct bl_pump *pump, int number)
+{
+    bool insists = false;
+
+    if (number == SIGINT || number == SIGTERM)
+        insists = ++pump->interrupts >= INSISTENCE;
+    if (pump->exited) {
+        /* Only a reader of the output is waited for. */
+        pump->quit = 128 + number;
+    } else if (!pump->opened) {
+        /* The person who asks again before the command even runs won't wait for it. */
+        if (pump->early_signal)
+            pump->quit = 128 + number;
+        pump->early_signal = number;
+    } else {
+        /* A first process without a handler never sees the signal; who sits there shall know what will help. */
+        if (pump->interrupts == INSISTENCE - 1 && number == SIGINT && !pump->tty && isatty(STDERR_FILENO))
+            fprintf(stderr, "once more kills the command\n");
+        bl_session_signal(pump->session, insists ? SIGKILL : number);
+    }
+}
+
+/* take_signals() - Act on what came */
 static void take_signals(struct bl_pump *pump)
 {
     int number;
 
     while ((number = bl_signals_take(pump->signal_fd)) > 0) {
-        if (number == SIGWINCH) {
-            send_size(pump);
-        } else if (number == SIGTSTP) {
+        if (number == SIGTSTP)
             suspend(pump);
-        } else if (number == SIGCONT) {
+        else if (number == SIGWINCH || number == SIGCONT)
             send_size(pump);
-        } else {
-            if (number == SIGINT || number == SIGTERM)
-                pump->interrupts++;
-            if (pump->exited) {
-                /* Only a reader of the output is waited for. */
-                pump->quit = 128 + number;
-            } else if (!pump->opened) {
-                /* The person who asks again before the command even runs won't wait for it. */
-                if (pump->early_signal)
-                    pump->quit = 128 + number;
-                pump->early_signal = number;
-            } else {
-                bl_session_signal(pump->session, pump->interrupts >= INSISTENCE ? SIGKILL : number);
-            }
-        }
+        else
+            pass_on(pump, number);
     }
 }
 
