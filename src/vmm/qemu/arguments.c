@@ -11,6 +11,9 @@
  *   - no_timer_check: skips a test of the timer's interrupt which emulation on a busy host can fail;
  *   - tsc_early_khz, lpj: without KVM the kernel otherwise calibrates its delay loop against timer interrupts, and hangs there in
  *     one of three boots;
+ *   - nolapic_timer, with one processor: the local APIC's timer is calibrated against the PIT for 100 ms and verified for as long;
+ *     under emulation that is a sixth of the time to init. The PIT then gives the ticks (an idle guest costs 1 % of a processor
+ *     instead of 0.3 %). More processors need timers of their own;
  *   - tsc=reliable: emulation hands the host's counter through, but the kernel would judge it by timer ticks, which a busy host
  *     loses, and then tell the time by those: late, and in steps of 4 ms;
  *   - thread=single for one processor: QEMU before 8.1 may execute a stale breakpoint while the guest patches its code, with
@@ -129,7 +132,7 @@ static void add_escaped(struct list *list, const char *option, const char *befor
 char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_engine_config *config, unsigned long tsc_khz)
 {
     struct list list = {0};
-    char clocks[96] = "";
+    char clocks[128] = "";
 
     add(&list, choice->program);
     add_escaped(&list, "-name", "guest=", config->name);
@@ -147,7 +150,8 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
         add_option(&list, "-accel", "tcg,thread=%s", config->cpus > 1 ? "multi" : "single");
         add_option(&list, "-cpu", "max");
         if (tsc_khz)
-            snprintf(clocks, sizeof clocks, " tsc=reliable tsc_early_khz=%lu lpj=%lu", tsc_khz, tsc_khz * 1000 / GUEST_HZ);
+            snprintf(clocks, sizeof clocks, " tsc=reliable tsc_early_khz=%lu lpj=%lu%s", tsc_khz, tsc_khz * 1000 / GUEST_HZ,
+                     config->cpus == 1 && bl_kernel_takes_devices(config->kernel) ? " nolapic_timer" : "");
     }
     add_option(&list, "-smp", "%u", config->cpus);
     add_option(&list, "-m", "%lluK", (unsigned long long)(config->memory_bytes / 1024));
