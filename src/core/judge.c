@@ -68,6 +68,7 @@ static void heal_hint(struct bl_runtime *runtime, const char *id, const struct b
 {
     struct bl_process hint;
     char text[SHIM_PID_MAX];
+    pid_t holder = 0;
 
     if (read_hint(runtime, id, &hint) == 0 && hint.pid == shim->pid && hint.start_ticks == shim->start_ticks &&
         strcmp(hint.boot_id, shim->boot_id) == 0)
@@ -77,7 +78,12 @@ static void heal_hint(struct bl_runtime *runtime, const char *id, const struct b
     int length =
         snprintf(text, sizeof text, "%d\n%llu\n%s\n", (int)shim->pid, (unsigned long long)shim->start_ticks, shim->boot_id);
 
-    if (box_fd >= 0 && bl_write_file(box_fd, BL_FILE_SHIM_PID, text, (size_t)length, 0600) == 0)
+    if (box_fd < 0 || bl_write_file(box_fd, BL_FILE_SHIM_PID, text, (size_t)length, 0600) < 0)
+        return;
+    /* Whoever ends the shim removes the file afterwards; had that happened already, it is ours to remove. */
+    if (bl_shim_lock_probe(runtime->boxes_fd, id, &holder) != BL_LOCK_HELD || holder != shim->pid)
+        unlinkat(box_fd, BL_FILE_SHIM_PID, 0);
+    else
         bl_log(BL_LOG_INFO, "box %s: shim.pid repaired, its shim is process %d", id, (int)shim->pid);
 }
 

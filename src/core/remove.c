@@ -21,10 +21,30 @@
 #include "core/names.h"
 #include "proto/launch.h"
 
-#define LOCK_ATTEMPTS   1000
+#define PASSES          1000
 #define FORCED_GRACE_MS 0 /* a forced removal throws the box's disk away: there is nothing to sync */
 
-/* remove_files() - A box's directory; the lock file, whose lock the caller holds, and the directory last. Return: 0; -1 with errno
+/* empty_directory() - All that is in a box's directory, the lock file last. Return: 0; -1 with errno */
+static int empty_directory(DIR *dir)
+{
+    rewinddir(dir);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
+            continue;
+        if (bl_remove_tree(dirfd(dir), entry->d_name) < 0)
+            return -1;
+    }
+    return unlinkat(dirfd(dir), BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+/*
+ * remove_files() - A box's directory, whose lifecycle lock the caller holds
+ *
+ * Others may still put something into it: who waited for the lock may make its file anew, and who looked at the box while it ran
+ * may be about to repair its shim.pid. They find out at their next look, so a few more passes see the end of it.
+ *
+ * Return: 0; -1 with errno
  */
 static int remove_files(struct bl_runtime *runtime, const char *id)
 {
@@ -35,39 +55,15 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
         bl_close_fd(&fd);
         return errno == ENOENT ? 0 : -1;
     }
-    for (struct dirent *entry; (entry = readdir(dir));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
-            continue;
-        if (bl_remove_tree(fd, entry->d_name) < 0)
-            return -1;
-    }
-    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
-        if (unlinkat(fd, BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT)
+    for (int pass = 0; pass < PASSES; pass++) {
+        if (empty_directory(dir) < 0)
             return -1;
         if (unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
             return 0;
-        /* Whoever waited for the lock may have made the file anew; it will find that its lock is not the one at the path. */
         if (errno != ENOTEMPTY && errno != EEXIST)
             return -1;
     }
     return -1;
-}
-
-/* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
-static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *err)
-{
-    if (bl_store_delete(runtime->store, id, err) == 0)
-        return 0;
-    if (err->code != BL_RESOURCE_EXHAUSTED)
-        return -1;
-
-    cleanup_close int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0 || bl_remove_tree(fd, "disks") < 0)
-        return -1;
-    bl_error_clear(err);
-    return bl_store_delete(runtime->store, id, err);
 }
 
 int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err)

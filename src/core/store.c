@@ -247,11 +247,11 @@ static int bind_state(sqlite3_stmt *statement, int at, const struct bl_state *st
 int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_error *err)
 {
     cleanup_free char *config = bl_record_encode(record);
+    HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
 
     if (!config)
         return bl_fail_memory(err);
-    HOLD(store);
     if (prepare(store,
                 "INSERT INTO boxes(id, name, created_at_ms, auto_remove, config, generation, " STATE_COLUMNS ")"
                 " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -275,9 +275,9 @@ int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_
 
 int bl_store_name_taken(struct bl_store *store, const char *name, struct bl_error *err)
 {
+    HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
 
-    HOLD(store);
     if (prepare(store, "SELECT 1 FROM boxes WHERE name = ?", &statement, err) < 0)
         return -1;
     bind_text(statement, 1, name);
@@ -401,6 +401,7 @@ int bl_store_list(struct bl_store *store, enum bl_store_filter filter, struct bl
             "SELECT " RECORD_COLUMNS " FROM boxes WHERE status IN ('starting', 'running', 'stopping', 'paused')",
         [BL_STORE_AUTO_REMOVE] = "SELECT " RECORD_COLUMNS " FROM boxes WHERE auto_remove = 1",
     };
+    HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
     struct bl_record *list = NULL;
     size_t length = 0, room = 0;
@@ -408,7 +409,6 @@ int bl_store_list(struct bl_store *store, enum bl_store_filter filter, struct bl
 
     *out = NULL;
     *count = 0;
-    HOLD(store);
     if (prepare(store, statements[filter], &statement, err) < 0)
         return -1;
     while ((step = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -447,9 +447,9 @@ void bl_store_list_free(struct bl_record *list, size_t count)
 
 int bl_store_update(struct bl_store *store, const char *id, struct bl_state *state, struct bl_error *err)
 {
+    HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
 
-    HOLD(store);
     if (prepare(store,
                 "UPDATE boxes SET generation = generation + 1, (" STATE_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " WHERE id = ? AND generation = ?",
@@ -470,9 +470,9 @@ int bl_store_update(struct bl_store *store, const char *id, struct bl_state *sta
 
 int bl_store_delete(struct bl_store *store, const char *id, struct bl_error *err)
 {
+    HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
 
-    HOLD(store);
     if (prepare(store, "DELETE FROM boxes WHERE id = ?", &statement, err) < 0)
         return -1;
     bind_text(statement, 1, id);
