@@ -86,6 +86,17 @@ def test_rules_broken_while_it_runs(box, guest, words, why):
         assert why in report["message"] and report["console"] == ["on the console"]
 
 
+@pytest.mark.parametrize("script,exit_code", [("begin()", 125), ("open_workload()", 137)])
+def test_kernel_panic(box, guest, script, exit_code):
+    with guest(f"{script}; console.sendall(b'[1.0] Kernel panic - not syncing: no more\\nCall Trace:\\n')") as shim:
+        shim.answer()
+        shim.wait()
+    report = box.report()
+    assert (report["type"], report["exit_code"]) == ("panic", exit_code)
+    assert report["message"] == "the guest's kernel gave up: Kernel panic - not syncing: no more"
+    assert report["console"] == ["[1.0] Kernel panic - not syncing: no more", "Call Trace:"]
+
+
 def test_guest_that_ends_before_its_disk_is_synced(box, guest):
     with guest("s = open_workload(); say(EXIT, field(1, 5), 0, s); hear(SHUTDOWN)") as shim:
         shim.start_ready()

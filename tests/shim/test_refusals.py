@@ -178,11 +178,11 @@ def test_guest_that_goes_away(box):
 
 
 def test_kernel_that_gives_up(box):
+    """Whether its last words get out is a race in the kernel, between its first process and its console."""
     with box.start(kernel_args="rdinit=/nonexistent") as shim:
         code, _, message = failure(shim)
-        assert code == 12 and "Kernel panic" in message, message
-    report = box.report()
-    assert report["type"] == "panic" and any("Kernel panic" in line for line in report["console"])
+        assert code == 12 and ("Kernel panic" in message or "powered off unasked" in message), message
+    assert box.report()["type"] in ("panic", "error")
 
 
 def test_command_that_does_not_exist(box):
