@@ -205,6 +205,9 @@ static int ignore_bytes(struct bl_transfer *transfer, const void *bytes, size_t 
 /* choose_transport() - On loopback: TLS if the server speaks it. What else is wrong, the next request will tell. */
 static int choose_transport(struct bl_registry *registry, struct bl_error *err)
 {
+    if (registry->transport_known)
+        return 0;
+
     struct bl_error ignored = BL_ERROR_INIT;
     struct bl_transfer transfer = {.url = make_url(registry, ""),
                                    .what = "ask for TLS",
@@ -214,8 +217,6 @@ static int choose_transport(struct bl_registry *registry, struct bl_error *err)
                                    .sink = ignore_bytes};
     int result;
 
-    if (registry->transport_known)
-        return 0;
     if (!transfer.url)
         return bl_fail_memory(err);
     result = bl_http_get(registry->http, &transfer, &ignored);
