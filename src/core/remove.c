@@ -66,6 +66,22 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
     return -1;
 }
 
+/* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
+static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *err)
+{
+    if (bl_store_delete(runtime->store, id, err) == 0)
+        return 0;
+    if (err->code != BL_RESOURCE_EXHAUSTED)
+        return -1;
+
+    cleanup_close int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0 || bl_remove_tree(fd, "disks") < 0)
+        return -1;
+    bl_error_clear(err);
+    return bl_store_delete(runtime->store, id, err);
+}
+
 int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err)
 {
     struct bl_error local = BL_ERROR_INIT;
