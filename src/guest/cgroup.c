@@ -22,6 +22,7 @@
 #define PIDS_MAX_LEAST     512
 #define PIDS_MAX_MOST      32000 /* the kernel's pid_max is 32768 */
 
+#define THREADS_MAX "131072"
 #define EXEC_NAME   "exec-%llu"
 #define CONTROLLERS "+cpu +memory +pids"
 
@@ -102,6 +103,9 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
                            : by_memory > PIDS_MAX_MOST ? PIDS_MAX_MOST
                                                        : (uint32_t)by_memory;
     }
+    /* The kernel's own limit of threads follows from the memory, and two groups at theirs would reach it: nobody could fork. */
+    if (set(AT_FDCWD, "/proc/sys/kernel/threads-max", THREADS_MAX) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "raise the kernel's limit of threads");
     /* What the workload may not have is for execs, even while it has all that it may. */
     if (set_number(groups->box_fd, "memory.max", available / 100 * 95) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "limit the memory of the box");

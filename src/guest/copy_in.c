@@ -223,13 +223,14 @@ static int make_directory(struct copy *copy, int dir_fd, const char *name, const
         return bl_fail(err, BL_STORAGE, errno, "make the directory \"%s\" in the box", name);
     }
 
-    struct made *made = malloc(sizeof *made + strlen(entry->path) + 1);
+    size_t path_bytes = strlen(entry->path) + 1;
+    struct made *made = malloc(sizeof *made + path_bytes);
 
     if (!made)
         return bl_fail_memory(err);
     *made =
         (struct made){.next = copy->made, .mode = entry->mode, .uid = entry->uid, .gid = entry->gid, .mtime_ns = entry->mtime_ns};
-    memcpy(made->path, entry->path, strlen(entry->path) + 1);
+    memcpy(made->path, entry->path, path_bytes);
     copy->made = made;
     return 0;
 }

@@ -122,12 +122,13 @@ static const char *find_sent(struct copy *copy, const struct stat *info)
         if (sent->inode == info->st_ino && sent->device == info->st_dev)
             return sent->path;
 
-    struct sent *sent = malloc(sizeof *sent + strlen(copy->path) + 1);
+    size_t path_bytes = strlen(copy->path) + 1;
+    struct sent *sent = malloc(sizeof *sent + path_bytes);
 
     /* Without memory it is sent as a file of its own. */
     if (sent) {
         *sent = (struct sent){.next = *bucket, .device = info->st_dev, .inode = info->st_ino};
-        memcpy(sent->path, copy->path, strlen(copy->path) + 1);
+        memcpy(sent->path, copy->path, path_bytes);
         *bucket = sent;
     }
     return NULL;
@@ -298,7 +299,7 @@ static int open_source(int root_fd, const char *path, uint32_t flags, char *name
     if (strcmp(base, "..") == 0)
         *base = '\0';
     if (S_ISDIR(info.st_mode)) {
-        memcpy(name, ".", sizeof ".");
+        memcpy(name, ".", 2);
         return bl_steal_fd(&there);
     }
 

@@ -139,7 +139,6 @@ static int start(struct bl_agent *agent, struct bl_error *err)
 
     if (bl_system_mount(err) < 0)
         return -1;
-    bl_say("version %s", BL_VERSION);
     /* Nobody in the box may look into the agent or a fork of it, and no lack of memory ends it. */
     prctl(PR_SET_DUMPABLE, 0);
     setpriority(PRIO_PROCESS, 0, AGENT_PRIORITY);
@@ -164,6 +163,7 @@ static int start(struct bl_agent *agent, struct bl_error *err)
 
     if (port < 0)
         return -1;
+    bl_say("version %s", BL_VERSION);
     agent->link.frame = take_frame;
     agent->link.drained = link_drained;
     agent->link.data = agent;

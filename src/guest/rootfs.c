@@ -181,18 +181,25 @@ void bl_rootfs_write_etc(const char *hostname)
 
     const struct {
         const char *path, *text;
-        int flags;
+        bool must_say; /* an image's own is replaced */
     } files[] = {
-        {"/etc/hostname", name, O_TRUNC},
-        {"/etc/hosts", hosts, O_EXCL},
-        {"/etc/resolv.conf", "", O_EXCL},
+        {"/etc/hostname", name, true},
+        {"/etc/hosts", hosts, false},
+        {"/etc/resolv.conf", "", false},
     };
 
     mkdir("/etc", 0755);
     for (size_t i = 0; i < COUNT(files); i++) {
-        cleanup_close int fd = open(files[i].path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | files[i].flags, 0644);
+        cleanup_close int fd = open(files[i].path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+        char found[sizeof name + 1] = "";
+        struct stat info;
 
-        if (fd >= 0)
+        if (fd < 0 || fstat(fd, &info) < 0 || !S_ISREG(info.st_mode) || (info.st_size && !files[i].must_say))
+            continue;
+        /* Most starts find what the first one wrote: then nothing is written. */
+        if (read(fd, found, sizeof found - 1) >= 0 && info.st_size < (off_t)sizeof name && strcmp(found, files[i].text) == 0)
+            continue;
+        if (ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0)
             bl_write_all(fd, files[i].text, strlen(files[i].text));
     }
 }

@@ -87,16 +87,15 @@ static void set_clock(uint64_t ns)
 /* add_entropy() - Credit bytes of the host's generator to ours, and use them at once. */
 static void add_entropy(const uint8_t *bytes, uint32_t length)
 {
-    struct {
-        struct rand_pool_info info;
-        uint8_t bytes[ENTROPY_MAX];
-    } pool = {.info = {.entropy_count = (int)length * 8, .buf_size = (int)length}};
+    uint32_t pool[(sizeof(struct rand_pool_info) + ENTROPY_MAX) / sizeof(uint32_t)];
+    struct rand_pool_info *info = (struct rand_pool_info *)pool;
     cleanup_close int fd = length ? open("/dev/urandom", O_RDWR | O_CLOEXEC) : -1;
 
     if (!length)
         return;
-    memcpy(pool.bytes, bytes, length);
-    if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RESEED_RANDOM) < 0)
+    *info = (struct rand_pool_info){.entropy_count = (int)length * 8, .buf_size = (int)length};
+    memcpy(info->buf, bytes, length);
+    if (fd < 0 || ioctl(fd, RNDADDENTROPY, info) < 0 || ioctl(fd, RESEED_RANDOM) < 0)
         bl_say("entropy can't be added: %s", strerror(errno));
 }
 

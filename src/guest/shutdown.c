@@ -60,6 +60,9 @@ static _Noreturn void finish(struct bl_agent *agent)
             bl_say("the disk is busy (%s); it is synced and made read-only", strerror(errno));
             sync();
             mount(NULL, BL_BOX_ROOT, NULL, MS_REMOUNT | MS_RDONLY, NULL);
+        } else {
+            /* The box's own mount of it can still be on its way out. */
+            sync();
         }
     }
     bl_link_send(&agent->link, BL_FRAME_DOWN, 0, 0, NULL, 0);

@@ -17,6 +17,7 @@
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -34,8 +36,11 @@
 #include "base/io.h"
 
 #define CONSOLE_PREFIX      "BoxLite Guest Agent"
+#define CONSOLE_WAIT_S      1
 #define MODULES_ORDER_MAX   65536
 #define UEVENT_GROUP_KERNEL 1
+
+static int console_fd = -1;
 
 void bl_say(const char *fmt, ...)
 {
@@ -49,27 +54,25 @@ void bl_say(const char *fmt, ...)
     used = strlen(line);
     line[used] = '\n';
 
-    /* A console that takes nothing must not stop the agent: descriptor 2 does not block, what does not fit is lost. */
-    ssize_t written = write(STDERR_FILENO, line, used + 1);
+    /* The console is a device too, which appears when its driver is ready: before the agent's port, but after the agent began. */
+    if (console_fd < 0)
+        console_fd = open("/dev/console", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+
+    /* One that takes nothing must not stop the agent: what does not fit is lost. */
+    ssize_t written = write(console_fd, line, used + 1);
 
     (void)written;
 }
 
-/* make_descriptors() - Descriptors 0 to 2: nothing to read, the console to write to. */
+/* make_descriptors() - Descriptors 0 to 2 lead nowhere, so that nothing else gets their numbers. */
 static void make_descriptors(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int console = open("/dev/console", O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(null, STDOUT_FILENO);
-        dup2(console >= 0 ? console : null, STDERR_FILENO);
-    }
-    if (null > STDERR_FILENO)
+    for (int fd = 0; null >= 0 && fd < 3; fd++)
+        dup2(null, fd);
+    if (null > 2)
         close(null);
-    if (console > STDERR_FILENO)
-        close(console);
 }
 
 int bl_system_mount(struct bl_error *err)
@@ -112,8 +115,6 @@ int bl_system_load_modules(struct bl_error *err)
         if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST))
             return bl_fail(err, BL_INTERNAL, errno, "load the kernel module %s", path);
     }
-    /* The console can be one of the devices that have just appeared. */
-    make_descriptors();
     return 0;
 }
 
@@ -194,8 +195,20 @@ void bl_system_loopback(void)
     ioctl(fd, SIOCSIFFLAGS, &interface);
 }
 
+static void interrupt(int number)
+{
+    (void)number; /* only so that a system call ends */
+}
+
 _Noreturn void bl_system_power_off(void)
 {
+    const struct sigaction ends_calls = {.sa_handler = interrupt};
+
+    /* What the console's driver still holds would be lost; a console that takes nothing is not waited for. */
+    sigaction(SIGALRM, &ends_calls, NULL);
+    alarm(CONSOLE_WAIT_S);
+    if (console_fd >= 0)
+        tcdrain(console_fd);
     reboot(RB_AUTOBOOT);
     /* Not allowed to be PID 1, then: as a test of the agent outside of a machine would be. */
     _exit(1);

@@ -10,7 +10,7 @@
 /* bl_say() - A line on the console, which begins with the agent's name. */
 void bl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* bl_system_mount() - Mount what the agent itself needs and give it a console and descriptors 0 to 2. Return: 0; -1 */
+/* bl_system_mount() - Mount what the agent itself needs, and give it descriptors 0 to 2. Return: 0; -1 */
 int bl_system_mount(struct bl_error *err);
 /* bl_system_load_modules() - Load what /modules/order names, in that order; nothing to do without that file. Return: 0; -1 */
 int bl_system_load_modules(struct bl_error *err);

@@ -164,9 +164,9 @@ class Machine:
         command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
                    "-machine", f"microvm,acpi={'off' if tuned else 'on'}", "-accel", "tcg", "-cpu", "max", "-m", str(memory),
                    "-smp", str(cpus), "-kernel", directory / "vmlinux", "-initrd", directory / "initramfs", "-append", append,
-                   "-device", "virtio-serial-device", "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
-                   "-device", "virtserialport,chardev=agent,name=boxlite.agent",
-                   "-chardev", f"file,id=console,path={self.console_path}", "-device", "virtconsole,chardev=console"]
+                   "-device", "virtio-serial-device", "-chardev", f"file,id=console,path={self.console_path}",
+                   "-device", "virtconsole,chardev=console,nr=0", "-chardev", f"socket,id=agent,fd={theirs.fileno()}",
+                   "-device", "virtserialport,chardev=agent,nr=1,name=boxlite.agent"]
         if disk:
             command += ["-blockdev", f"driver=file,filename={disk},node-name=disk", "-device", "virtio-blk-device,drive=disk"]
         self.qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])

@@ -70,6 +70,8 @@ def test_limits_are_set(new_machine):
     assert 40 << 20 < int(memory) < 128 << 20 and pids == b"512"
     own = machine.shell("cat /proc/self/cgroup; cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); cat memory.max pids.max").stdout.split()
     assert own[0].startswith(b"0::/boxlite/exec-") and own[1:] == [memory, pids]
+    # Several groups at their limits are still below that of the kernel.
+    assert int(machine.shell("cat /proc/sys/kernel/threads-max").stdout) > 100000
     machine.shut_down(grace_ms=100)
 
 

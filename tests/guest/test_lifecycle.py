@@ -84,6 +84,24 @@ def test_what_was_written_stays(tmp_path):
         assert checked.returncode == 0 and "recover" not in checked.stdout, checked.stdout
 
 
+def test_names_in_etc(tmp_path):
+    """An image's host name gives way, its own other files stay, and a second start writes nothing."""
+    disk = make_disk(tmp_path / "disk", files=[("etc/hostname", b"image-builder\n"), ("etc/hosts", b"1.2.3.4 mine\n")])
+    for _ in range(2):
+        with Machine(disk) as machine:
+            machine.configure()
+            machine.workload([]).wait_opened()
+            assert machine.run(["cat", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]).stdout == b"boxlite\n1.2.3.4 mine\n"
+            written = machine.run(["stat", "-c", "%Y", "/etc/hostname"]).stdout
+            machine.shut_down()
+    with Machine(disk) as machine:
+        machine.configure(hostname="renamed")
+        machine.workload([]).wait_opened()
+        assert machine.run(["cat", "/etc/hostname"]).stdout == b"renamed\n"
+        assert machine.run(["stat", "-c", "%Y", "/etc/hostname"]).stdout >= written
+        machine.shut_down()
+
+
 def test_nothing_before_its_time(new_machine):
     machine = new_machine()
     machine.greet()
