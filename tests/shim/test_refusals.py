@@ -106,7 +106,7 @@ def test_emulator_that_fails_with_kvm_only(box, tmp_path):
 def test_engine_that_is_not_in_this_build(box):
     with box.start(engine="kvm") as shim:
         code, _, message = failure(shim)
-        assert code == 13 and "engine qemu" in message
+        assert code == 19 and "engine qemu" in message
 
 
 def test_engine_that_does_not_exist(box):
