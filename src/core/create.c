@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -273,19 +274,24 @@ static int make_disk(struct bl_runtime *runtime, const struct bl_image *image, c
             return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,
                            "make %s of the new box", made[i].name);
     }
+    BL_CRASH_POINT("create:files-made");
     if (linkat(AT_FDCWD, image->disk_path, box, BL_FILE_BASE, 0) < 0)
         return bl_fail(err, errno == ENOENT ? BL_NOT_FOUND : BL_STORAGE, errno, "link the disk of image %s into the new box",
                        record->image);
+    BL_CRASH_POINT("create:base-linked");
 
     cleanup_close int overlay = make_file(box, BL_FILE_OVERLAY);
 
     if (overlay < 0)
         return bl_fail(err, BL_STORAGE, errno, "make the disk of the new box");
+    BL_CRASH_POINT("create:overlay-made");
     if (bl_qcow2_create(overlay, record->disk_bytes, image->disk_bytes, "base.ext4", err) < 0)
         return -1;
+    BL_CRASH_POINT("create:overlay-written");
     /* A box that lives for one command need not survive a crash of the machine. */
     if (!record->auto_remove && fdatasync(overlay) < 0)
         return bl_fail(err, BL_STORAGE, errno, "write the disk of the new box");
+    BL_CRASH_POINT("create:overlay-synced");
     return 0;
 }
 
@@ -303,6 +309,7 @@ static int make_box(struct bl_runtime *runtime, const struct bl_image *image, st
         bl_remove_tree(runtime->boxes_fd, record->id);
         return -1;
     }
+    BL_CRASH_POINT("create:recorded");
     return 0;
 }
 
@@ -341,6 +348,7 @@ int bl_box_create(struct bl_runtime *runtime, const struct bl_box_options *optio
         bl_record_free(&record);
     }
     memcpy(id, record.id, sizeof record.id);
+    BL_CRASH_POINT("create:unlocked");
     bl_log(BL_LOG_INFO, "box %s: created from %s", record.id, record.image);
     return 0;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/strings.h"
 #include "core/core.h"
@@ -83,6 +84,7 @@ static int probe_locks(int home_fd)
     int failed = one < 0 || two < 0 || fcntl(one, F_OFD_SETLK, &lock) < 0 || fcntl(two, F_OFD_GETLK, &seen) < 0;
     int saved = failed ? errno : seen.l_type == F_UNLCK ? ENOLCK : 0;
 
+    BL_CRASH_POINT("open:locks-probed");
     /* Several programs may probe at once: read locks do not hinder each other, and whoever comes late removes nothing. */
     unlinkat(home_fd, PROBE_FILE, 0);
     errno = saved;
@@ -138,6 +140,7 @@ int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error 
         boxes = open_part(fd, "boxes");
         if (boxes < 0)
             return bl_fail(err, BL_STORAGE, errno, "make %s/boxes", home);
+        BL_CRASH_POINT("open:boxes-made");
     }
 
     cleanup_close int database = open_part(fd, "db");

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/lock.h"
@@ -239,6 +240,7 @@ int bl_judge(struct bl_runtime *runtime, struct bl_record *record, enum bl_judge
         int changed = bl_store_update(runtime->store, record->id, &judged, err);
 
         if (changed > 0) {
+            BL_CRASH_POINT("judge:recorded");
             bl_log(BL_LOG_INFO, "box %s: %s -> %s (lock %s, process %d%s%s)", record->id, bl_box_status_name(record->state.status),
                    bl_box_status_name(judged.status), verdict->runs && !verdict->lock_lost ? "held" : "free", (int)verdict->pid,
                    judged.reason ? ", " : "", judged.reason ? judged.reason : "");

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "core/core.h"
 #include "proto/launch.h"
 
@@ -226,6 +227,7 @@ int bl_lifecycle_create(int boxes_fd, const char *id)
     for (;;) {
         if (mkdirat(boxes_fd, id, 0700) < 0)
             return -1;
+        BL_CRASH_POINT("create:directory-made");
 
         cleanup_close int fd = open_in_box(boxes_fd, id, BL_FILE_LIFECYCLE_LOCK, O_RDWR | O_CREAT | O_EXCL);
         struct flock lock = whole_file();
@@ -235,9 +237,11 @@ int bl_lifecycle_create(int boxes_fd, const char *id)
             continue;
         if (fd < 0)
             return -1;
+        BL_CRASH_POINT("create:lock-made");
         while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
             if (errno != EINTR)
                 return -1;
+        BL_CRASH_POINT("create:locked");
 
         int there = still_there(fd, boxes_fd, id);
 

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/change.h"
@@ -34,7 +35,9 @@ static int empty_directory(DIR *dir)
             continue;
         if (bl_remove_tree(dirfd(dir), entry->d_name) < 0)
             return -1;
+        BL_CRASH_POINT("rm:file-removed");
     }
+    BL_CRASH_POINT("rm:files-removed");
     return unlinkat(dirfd(dir), BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT ? -1 : 0;
 }
 
@@ -58,6 +61,7 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
     for (int pass = 0; pass < PASSES; pass++) {
         if (empty_directory(dir) < 0)
             return -1;
+        BL_CRASH_POINT("rm:lock-removed");
         if (unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
             return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
@@ -90,9 +94,11 @@ int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *
         err = &local;
     if (forget(runtime, id, err) < 0)
         return -1;
+    BL_CRASH_POINT("rm:forgotten");
     if (remove_files(runtime, id) < 0)
         return bl_fail(err, BL_STORAGE, errno, "remove %s/boxes/%s (the box is forgotten; `boxlite gc` tries again)", runtime->home,
                        id);
+    BL_CRASH_POINT("rm:directory-removed");
     bl_log(BL_LOG_INFO, "box %s: removed", id);
     return 0;
 }
@@ -128,6 +134,7 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
 
     cleanup_lifecycle int lock = lock_fd;
 
+    BL_CRASH_POINT("rm:locked");
     if (verdict.runs && !force)
         return bl_fail(err, BL_INVALID_STATE, 0, "box %s is running: stop it first, or use --force", name);
     /* On a full disk its end can't be recorded, which does not matter to a box that goes. */
@@ -135,6 +142,7 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
         err->code != BL_RESOURCE_EXHAUSTED)
         return -1;
     bl_error_clear(err);
+    BL_CRASH_POINT("rm:stopped");
     if (bl_disk_lock_wait(runtime->boxes_fd, record.id, bl_deadline_in(BL_DEFAULT_STOP_GRACE_MS), -1, err) < 0)
         return -1;
     bl_runtime_detach(runtime, record.id);

@@ -20,6 +20,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "core/change.h"
 #include "core/control.h"
 #include "core/lock.h"
@@ -143,6 +144,7 @@ static int take_data(struct bl_session *session, const struct bl_frame *frame, s
     if (frame->length > BL_WINDOW_BYTES - session->unread[frame->channel])
         return break_off(session, err, "more output than there was credit for");
     session->unread[frame->channel] += frame->length;
+    BL_CRASH_POINT("exec:output");
     if (!frame->length)
         return 0;
     if (session->events.output)
@@ -180,6 +182,7 @@ static int take_exit(struct bl_session *session, const struct bl_frame *frame, s
 
     if (bl_exit_decode(frame->payload, frame->length, &exit) < 0)
         return break_off(session, err, "an exit that can't be understood");
+    BL_CRASH_POINT("exec:exited");
     session->ended = true;
     if (session->events.exited)
         session->events.exited(session, &exit, session->data);
@@ -201,6 +204,7 @@ static int take_frame(struct bl_session *session, const struct bl_frame *frame, 
         return frame->stream == 0 ? 0 : break_off(session, err, "a frame of a stream that was never opened");
     switch ((int)frame->type) {
     case BL_FRAME_OPENED:
+        BL_CRASH_POINT("exec:opened");
         if (!session->opened && session->events.opened)
             session->events.opened(session, session->data);
         session->opened = true;
@@ -418,6 +422,7 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
             return bl_fail(err, BL_INVALID_STATE, 0, "box %s ends as soon as it is started", name);
         if (bl_box_start(runtime, record.id, &runtime->implicit_start, err) < 0)
             return -1;
+        BL_CRASH_POINT("exec:started");
     }
 }
 
@@ -435,6 +440,7 @@ static int make_session(struct bl_runtime *runtime, const char *name, bool may_s
     session->out = (struct bl_buffer)BL_BUFFER_INIT(OUT_MAX);
     session->input_credit = BL_WINDOW_BYTES;
     session->fd = connect_box(runtime, name, may_start, session->id, err);
+    BL_CRASH_POINT("exec:connected");
     if (session->fd < 0 || bl_control_hello(&session->out) < 0) {
         if (session->fd >= 0)
             bl_fail(err, BL_INTERNAL, errno, "make a random epoch");
@@ -462,6 +468,7 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
     (*out)->takes_input = open->kind == BL_OPEN_COPY_IN || (open->kind == BL_OPEN_EXEC && open->use_stdin);
     queue(*out, BL_FRAME_OPEN, 0, bl_buffer_data(&payload), payload.length);
     flush(*out);
+    BL_CRASH_POINT("exec:sent");
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/strings.h"
 
@@ -52,8 +53,13 @@ static void make_argv(const struct bl_spawn_request *request, char **argv)
 /* make_environment() - What a shim and its emulator may need to find their files. Return: allocated; NULL when memory ran out */
 static char **make_environment(void)
 {
-    static const char *const kept[] = {
-        "PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR", "BOXLITE_RUNTIME_DIR", "BOXLITE_QEMU", "BOXLITE_QEMU_ACCEL"};
+    static const char *const kept[] = {"PATH",
+                                       "HOME",
+                                       "LD_LIBRARY_PATH",
+                                       "TMPDIR",
+                                       "BOXLITE_RUNTIME_DIR",
+                                       "BOXLITE_QEMU",
+                                       BL_CRASH_VARIABLES "BOXLITE_QEMU_ACCEL"};
     char **list = bl_strings_copy(NULL);
 
     for (size_t i = 0; list && i < sizeof kept / sizeof *kept; i++) {
@@ -81,6 +87,7 @@ static int make_config(const struct bl_buffer *document)
 
     if (fd < 0 || bl_write_all(fd, bl_buffer_data(document), document->length) < 0 || lseek(fd, 0, SEEK_SET) < 0)
         return -1;
+    BL_CRASH_POINT("start:configuration-written");
     return bl_steal_fd(&fd);
 }
 
@@ -123,6 +130,7 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
 
     /* Its own session from the first moment: a Ctrl-C at the terminal is for the program that started it. */
     setsid();
+    BL_CRASH_POINT("start:child-alone");
     for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
         if (moves[i][0] < 0)
             close(moves[i][1]);
@@ -139,6 +147,7 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
     umask(077);
     if (chdir("/") < 0)
         _exit(126);
+    BL_CRASH_POINT("start:child-placed");
     execve(plan->path, plan->argv, plan->envp);
     tell_no_exec(errno);
     _exit(127);
@@ -218,6 +227,7 @@ int bl_spawn(const struct bl_spawn_request *request, struct bl_spawned *out, str
 
     int saved = errno;
 
+    BL_CRASH_POINT("start:child-made");
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)
         return bl_fail(err, BL_RESOURCE_EXHAUSTED, saved, "make a process for the shim");

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "core/change.h"
@@ -170,6 +171,7 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
         return bl_fail(err, BL_STORAGE, errno, "open the log of box %s", start->record->id);
     if (!start->detached && creator < 0)
         return bl_fail(err, BL_RESOURCE_EXHAUSTED, errno, "open a pidfd of this process");
+    BL_CRASH_POINT("start:log-opened");
 
     const struct bl_spawn_request request = {.shim = shim,
                                              .id = start->record->id,
@@ -180,7 +182,9 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
 
     if (bl_spawn(&request, &start->shim, err) < 0)
         return -1;
+    BL_CRASH_POINT("start:spawned");
     start->child = bl_reaper_register(runtime->reaper, start->shim.pid, start->shim.pidfd, err);
+    BL_CRASH_POINT("start:registered");
     if (start->child)
         return 0;
     syscall(SYS_pidfd_send_signal, start->shim.pidfd, SIGKILL, NULL, 0);
@@ -370,9 +374,11 @@ static int begin_life(struct start *start, struct bl_error *err)
     if (bl_disk_lock_wait(start->runtime->boxes_fd, record->id, bl_deadline_in(DISK_WAIT_MS), start->options->cancel_fd, err) < 0)
         return -1;
     bl_clean_up_box(start->runtime, record->id);
+    BL_CRASH_POINT("start:swept");
     snprintf(report, sizeof report, "%s/%s", record->id, BL_FILE_EXIT_REPORT);
     if (unlinkat(start->runtime->boxes_fd, report, 0) < 0 && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "remove the former exit report of box %s", record->id);
+    BL_CRASH_POINT("start:report-removed");
     record->state.status = BL_BOX_STARTING;
     record->state.shim = (struct bl_process){0};
     snprintf(record->state.shim.boot_id, sizeof record->state.shim.boot_id, "%s", bl_boot_id());
@@ -391,6 +397,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
 
     if (begin_life(start, err) < 0)
         return -1;
+    BL_CRASH_POINT("start:recorded-starting");
     if (launch_shim(start, lock_fd, err) < 0) {
         record_failure(start, &before, err);
         return -1;
@@ -399,11 +406,15 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
 
     int failed = wait_for_answer(start, err);
 
+    BL_CRASH_POINT("start:answered");
     if (failed) {
         end_shim(start);
+        BL_CRASH_POINT("start:failed-ended");
         record_failure(start, &before, err);
+        BL_CRASH_POINT("start:failed-recorded");
     } else {
         record_running(start);
+        BL_CRASH_POINT("start:recorded-running");
     }
     bl_child_release(start->runtime->reaper, start->child);
     close(start->shim.pidfd);
@@ -431,6 +442,7 @@ int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_s
     if (start_timeout(options, &start.timeout_ms, err) < 0 ||
         bl_change_begin(runtime, name, BL_NEVER, options->cancel_fd, &lock_fd, &record, &verdict, err) < 0)
         return -1;
+    BL_CRASH_POINT("start:locked");
     start.detached = record.detach || options->detach;
     if (verdict.runs) {
         bl_lifecycle_unlock(lock_fd);
@@ -439,6 +451,7 @@ int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_s
     failed = start_locked(&start, lock_fd, err);
     /* Both hold the same lock, and both unlock it when the start has gone well: whoever comes second changes nothing. */
     bl_lifecycle_unlock(lock_fd);
+    BL_CRASH_POINT("start:unlocked");
     if (failed && options->exit_code)
         *options->exit_code = start.exit_code;
     return failed;

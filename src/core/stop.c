@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "core/change.h"
 #include "core/control.h"
@@ -104,7 +105,9 @@ static int end_visible(struct bl_runtime *runtime, const char *id, int pidfd, in
         if (asked < 0) {
             bl_log(BL_LOG_WARN, "box %s: its control socket does not answer (%s), its shim gets SIGTERM", id, strerror(errno));
             send_signal(pidfd, SIGTERM);
+            BL_CRASH_POINT("stop:terminated");
         }
+        BL_CRASH_POINT("stop:asked");
         gone = wait_readable(pidfd, deadline, cancel_fd);
         if (gone == 0 && asked >= 0) {
             send_signal(pidfd, SIGTERM);
@@ -113,6 +116,7 @@ static int end_visible(struct bl_runtime *runtime, const char *id, int pidfd, in
     }
     if (gone == 0) {
         send_signal(pidfd, SIGKILL);
+        BL_CRASH_POINT("stop:killed");
         gone = wait_readable(pidfd, bl_deadline_in(KILL_WAIT_MS), cancel_fd);
     }
     if (gone < 0)
@@ -159,6 +163,7 @@ static int record_end(struct bl_runtime *runtime, struct bl_record *record, stru
     record->state.status = BL_BOX_STOPPED;
     record->state.shim = (struct bl_process){0};
     bl_clean_up_box(runtime, record->id);
+    BL_CRASH_POINT("stop:swept");
     bl_runtime_detach(runtime, record->id);
     bl_log(BL_LOG_INFO, "box %s: stopped, exit code %d", record->id, record->state.exit_code);
     return bl_change_state(runtime, record, err);
@@ -179,6 +184,7 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
             *err = recorded;
         return -1;
     }
+    BL_CRASH_POINT("stop:recorded-stopping");
     if (shim >= 0) {
         if (end_visible(runtime, record->id, shim, grace_ms, cancel_fd, err) < 0)
             return -1;
@@ -186,8 +192,10 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
         if (end_invisible(runtime, record->id, grace_ms, cancel_fd, err) < 0)
             return -1;
     }
+    BL_CRASH_POINT("stop:shim-gone");
     if (bl_disk_lock_wait(runtime->boxes_fd, record->id, bl_deadline_in(DISK_WAIT_MS), cancel_fd, err) < 0)
         return -1;
+    BL_CRASH_POINT("stop:disk-free");
     return record_end(runtime, record, err);
 }
 
@@ -204,9 +212,12 @@ int bl_box_stop(struct bl_runtime *runtime, const char *name, int64_t grace_ms, 
     if (bl_change_begin(runtime, name, BL_NEVER, cancel_fd, &lock_fd, &record, &verdict, err) < 0)
         return -1;
 
+    BL_CRASH_POINT("stop:locked");
+
     cleanup_lifecycle int lock = lock_fd;
     int failed = verdict.runs ? bl_stop_running(runtime, &record, &verdict, grace_ms, cancel_fd, err) : 0;
 
+    BL_CRASH_POINT("stop:recorded");
     if (failed)
         return -1;
     if (!verdict.runs) {

@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/strings.h"
 
 #define DATABASE_FILE "db/boxlite.db"
@@ -160,12 +161,14 @@ static int set_up(struct bl_store *store, int home_fd, struct bl_error *err)
     if (sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         return database_error(store, "begin", err);
+    BL_CRASH_POINT("open:tables-begun");
     if (sqlite3_exec(store->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
         database_error(store, "make the tables", err);
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
         return -1;
     }
+    BL_CRASH_POINT("open:tables-made");
     return 0;
 }
 
@@ -186,6 +189,7 @@ int bl_store_open(int home_fd, const char *home, struct bl_store **out, struct b
         bl_store_close(store);
         return -1;
     }
+    BL_CRASH_POINT("open:database-made");
     pthread_once(&as_is_once, register_vfs);
     snprintf(by_descriptor, sizeof by_descriptor, "/proc/self/fd/%d/%s", home_fd, DATABASE_FILE);
     if (sqlite3_open_v2(by_descriptor, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, VFS_NAME) != SQLITE_OK ||

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/strings.h"
 #include "image/plugin.h"
@@ -63,6 +64,7 @@ int bl_images_make_store(const struct bl_images *images, struct bl_error *err)
         if (bl_make_dirs(path))
             return bl_fail(err, BL_STORAGE, errno, "make %s", path);
     }
+    BL_CRASH_POINT("load:store-made");
     return 0;
 }
 
@@ -83,5 +85,6 @@ int bl_images_load(struct bl_images *images, const struct bl_load_request *reque
     if (!loader || bl_images_make_store(images, err))
         return -1;
     bl_images_sweep(images);
+    BL_CRASH_POINT("load:swept");
     return loader->load(images->path, request, out, count, err);
 }

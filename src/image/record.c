@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/strings.h"
 #include "image/document.h"
@@ -165,12 +166,14 @@ int bl_record_write(int images_fd, const struct bl_image *image, const void *con
 
     if (fd < 0)
         return -1;
+    BL_CRASH_POINT("load:record-begun");
     if (bl_write_all(fd, text, strlen(text)) || fsync(fd) || renameat(images_fd, partial, index_fd, file) || fsync(index_fd)) {
         bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno, "write the image record %s",
                 file);
         unlinkat(images_fd, partial, 0);
         return -1;
     }
+    BL_CRASH_POINT("load:record-written");
     return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 
 static void unlock(struct bl_answer *answer)
@@ -33,7 +34,9 @@ void bl_answer_ready(struct bl_answer *answer)
     if (answer->given)
         return;
     say(answer, "ready\n");
+    BL_CRASH_POINT("shim:answered");
     unlock(answer);
+    BL_CRASH_POINT("shim:unlocked");
 }
 
 void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code, const char *message)

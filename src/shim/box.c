@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "shim/console.h"
@@ -121,6 +122,7 @@ static void set_deadline(struct box *box, int64_t ms, void (*expired)(struct bl_
 static void shut_down(struct box *box, uint32_t grace_ms)
 {
     bl_hub_shutdown(box->hub, grace_ms);
+    BL_CRASH_POINT("shim:shutdown-sent");
     set_deadline(box, (int64_t)grace_ms + SYNC_GRACE_MS, on_end_deadline);
 }
 
@@ -135,6 +137,7 @@ static void stop(struct box *box, int64_t grace_ms, const char *who)
     if (box->stopping || box->exited || box->failed)
         return;
     bl_log(BL_LOG_INFO, "stopping: %s", who);
+    BL_CRASH_POINT("shim:stop-asked");
     if (!box->answer->given) {
         fail(box, BL_STOPPED, 125, "stopped while it was starting: %s", who);
         box->report.type = BL_REPORT_STOPPED;
@@ -159,6 +162,7 @@ static void on_workload_opened(void *data)
 {
     struct box *box = data;
 
+    BL_CRASH_POINT("shim:workload-opened");
     box->opened = true;
     if (box->answer->given)
         return;
@@ -177,6 +181,7 @@ static void on_workload_exited(const struct bl_exit *exit, void *data)
         return;
     }
     bl_log(BL_LOG_INFO, "the workload ended with code %d%s", exit->code, exit->oom ? ", out of memory" : "");
+    BL_CRASH_POINT("shim:workload-exited");
     box->exited = true;
     box->report.type = !ran            ? BL_REPORT_ERROR
                        : box->stopping ? BL_REPORT_STOPPED
@@ -200,6 +205,7 @@ static void on_down(void *data)
 {
     struct box *box = data;
 
+    BL_CRASH_POINT("shim:guest-down");
     box->down = true;
     if (box->ended)
         return;
@@ -286,6 +292,7 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     bl_timer_cancel(&box->deadline);
     if (fall_back(box, how, message))
         return;
+    BL_CRASH_POINT("shim:engine-ended");
     bl_console_drain(&box->console);
     /* What the guest said before the end still counts, its EXIT above all. */
     if (box->hub)
@@ -302,6 +309,7 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     box->report.console = bl_console_tail(&box->console);
     if (bl_report_write(box->dir_fd, &box->report, &err) < 0)
         bl_log(BL_LOG_ERROR, "%s", err.message);
+    BL_CRASH_POINT("shim:report-written");
     if (box->hub)
         bl_hub_guest_gone(box->hub);
     if (box->hurry || !box->hub || bl_hub_settled(box->hub))
@@ -366,6 +374,7 @@ static int set_up(struct box *box, struct bl_error *err)
     box->logs_fd = openat(box->dir_fd, "logs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (box->logs_fd < 0 || bl_output_log_open(&box->log, box->logs_fd, "output.log", BL_OUTPUT_LOG_MAX) < 0)
         return bl_fail(err, BL_STORAGE, errno, "open the logs of the box");
+    BL_CRASH_POINT("shim:logs-opened");
     return 0;
 }
 
@@ -388,6 +397,7 @@ static int open_disks(struct box *box, struct bl_engine_config *config, struct b
     }
     if (bl_disk_in_use(config->disks[config->disk_count - 1].fd, user, sizeof user) > 0)
         return bl_fail(err, BL_INVALID_STATE, 0, "the disk of box %s is still in use by %s", box->launch->box_id, user);
+    BL_CRASH_POINT("shim:disks-opened");
     return 0;
 }
 
@@ -434,6 +444,7 @@ static int connect_guest(struct box *box, struct bl_engine_config *config, struc
         close(agent[0]);
         return bl_fail(err, BL_STORAGE, errno, "listen on %s of the box", BL_FILE_CONTROL_SOCKET);
     }
+    BL_CRASH_POINT("shim:listening");
     return bl_hub_new(&box->loop, &hub, &hub_events, box, &box->hub, err);
 }
 
@@ -466,6 +477,7 @@ static int start_vm(struct box *box, struct bl_error *err)
     bl_log(BL_LOG_INFO, "engine: %s: %s", box->choice.name, box->choice.reason);
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
         return -1;
+    BL_CRASH_POINT("shim:engine-started");
     if (launch->start_timeout_ms)
         set_deadline(box, launch->start_timeout_ms, on_start_deadline);
     return 0;
@@ -522,6 +534,7 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
     bool ready = box->report.ready;
 
     tear_down(box);
+    BL_CRASH_POINT("shim:torn-down");
     free(box);
     return ready ? 0 : -1;
 }

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "proto/fields.h"
 #include "shim/hub_parts.h"
@@ -105,6 +106,7 @@ void bl_client_accept(struct bl_hub *hub)
     client->next = hub->clients;
     hub->clients = client;
     hub->client_count++;
+    BL_CRASH_POINT("shim:client-accepted");
 }
 
 /* refuse_stream() - Answer an OPEN or ATTACH that can't be had. */
@@ -219,6 +221,7 @@ static enum verdict open_stream(struct hub_client *client, const struct bl_frame
     stream->detach = detach;
     hub->execs += kind == BL_OPEN_EXEC;
     bl_wire_send(&hub->guest, BL_FRAME_OPEN, 0, stream->id, frame->payload, frame->length);
+    BL_CRASH_POINT("shim:exec-sent");
     return TAKEN;
 }
 

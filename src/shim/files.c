@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "proto/launch.h"
 
@@ -75,6 +76,7 @@ int bl_replace_file(int dir_fd, const char *name, const void *bytes, size_t leng
 
     if (fd < 0)
         return -1;
+    BL_CRASH_POINT("shim:temporary-made");
     if (bl_write_all(fd, bytes, length) == 0 && renameat(dir_fd, temporary, dir_fd, name) == 0)
         return 0;
 

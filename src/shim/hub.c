@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "proto/fields.h"
@@ -112,6 +113,7 @@ static void send_config(struct bl_hub *hub)
     }
     bl_wire_send(&hub->guest, BL_FRAME_CONFIG, 0, 0, bl_buffer_data(&fields), fields.length);
     hub->phase = HUB_CONFIGURED;
+    BL_CRASH_POINT("shim:guest-greeted");
 }
 
 void bl_hub_open_workload(struct bl_hub *hub)
@@ -146,6 +148,7 @@ static void log_boot(const struct bl_hub *hub, const struct bl_frame *frame)
 static void take_ready(struct bl_hub *hub, const struct bl_frame *frame)
 {
     hub->phase = HUB_RUNNING;
+    BL_CRASH_POINT("shim:guest-ready");
     hub->ready_us = bl_now_us();
     log_boot(hub, frame);
     if (!hub->config.start_on_attach)

@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "proto/launch.h"
@@ -139,11 +140,16 @@ static int take_box(const struct bl_launch *launch, struct bl_error *err)
     }
     if (bl_shim_lock(dir_fd, launch->box_id, err) < 0)
         return -1;
+    BL_CRASH_POINT("shim:locked");
     if (unlinkat(dir_fd, BL_FILE_EXIT_REPORT, 0) < 0 && errno != ENOENT) {
         bl_fail(err, BL_STORAGE, errno, "remove the report of the run before, %s", BL_FILE_EXIT_REPORT);
         return -1;
     }
-    return bl_shim_write_pid(dir_fd, err) < 0 ? -1 : bl_steal_fd(&dir_fd);
+    BL_CRASH_POINT("shim:report-removed");
+    if (bl_shim_write_pid(dir_fd, err) < 0)
+        return -1;
+    BL_CRASH_POINT("shim:pid-written");
+    return bl_steal_fd(&dir_fd);
 }
 
 /* live() - All that follows a readable configuration. Return: exit code */
@@ -163,12 +169,15 @@ static int live(const char *id, const struct bl_launch *launch, int64_t started_
         bl_log(BL_LOG_INFO, "shim of box %s, version %s", launch->box_id, BL_VERSION);
         failed = bl_box_live(launch, dir_fd, &answer, started_us);
         unlinkat(dir_fd, BL_FILE_CONTROL_SOCKET, 0);
+        BL_CRASH_POINT("shim:socket-removed");
         unlinkat(dir_fd, BL_FILE_SHIM_PID, 0);
+        BL_CRASH_POINT("shim:pid-removed");
     } else {
         bl_log(BL_LOG_ERROR, "%s", err.message);
         bl_answer_failed(&answer, err.code, 125, err.message);
     }
     bl_answer_finish(&answer);
+    BL_CRASH_POINT("shim:finished");
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -184,10 +193,12 @@ int main(int argc, char **argv)
         return 2;
     }
     become_own();
+    BL_CRASH_POINT("shim:begun");
     if (read_launch(&launch, &err) < 0) {
         bl_log(BL_LOG_ERROR, "%s", err.message);
         return EXIT_FAILURE;
     }
+    BL_CRASH_POINT("shim:configured");
     if (launch.debug)
         bl_log_set(write_log, NULL, BL_LOG_DEBUG);
 

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "shim/hub_parts.h"
 
@@ -256,6 +257,7 @@ static void take_exit(struct hub_stream *stream, const struct bl_frame *frame)
     bool workload = stream->workload;
 
     tell_end(stream);
+    BL_CRASH_POINT("shim:stream-exited");
     if (!workload)
         return;
     hub->stream_count--;
@@ -277,6 +279,7 @@ void bl_stream_from_guest(struct hub_stream *stream, const struct bl_frame *fram
         stream->opened = true;
         if (stream->client)
             send_client(stream, BL_FRAME_OPENED, 0, frame->payload, frame->length);
+        BL_CRASH_POINT("shim:stream-opened");
         if (stream->workload)
             stream->hub->events.workload_opened(stream->hub->data);
         return;

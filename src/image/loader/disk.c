@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/strings.h"
 #include "image/loader/ext4.h"
 #include "image/loader/layer.h"
@@ -122,6 +123,7 @@ static int apply_layers(struct build *build, const struct bl_layer_source *layer
         snprintf(what, sizeof what, "layer %zu (%.19s)", i + 1, layers[i].digest ? layers[i].digest : layers[i].diff_id);
         if (apply_layer(build, &layers[i], what, err))
             return -1;
+        BL_CRASH_POINT("load:layer-applied");
     }
     build->load->progress.what = "finishing";
     bl_load_report(build->load, true);
@@ -184,6 +186,7 @@ static int publish(struct bl_load *load, int fd, const char *partial, const char
 
     if (disks_fd < 0 || fchmod(fd, 0400) || renameat(load->images_fd, partial, load->images_fd, file) || fsync(disks_fd))
         return bl_fail(err, BL_STORAGE, errno, "put the disk at %s/%s", load->images_path, file);
+    BL_CRASH_POINT("load:disk-published");
     return 0;
 }
 
@@ -203,7 +206,9 @@ int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct 
 
         if (fd < 0)
             return -1;
+        BL_CRASH_POINT("load:disk-begun");
         result = build_disk(load, source, layers, count, key, bytes, fd, err);
+        BL_CRASH_POINT("load:disk-built");
         if (!result)
             result = publish(load, fd, partial, file, err);
         if (result)

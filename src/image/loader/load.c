@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/strings.h"
 #include "image/loader/disk.h"
 #include "image/lock.h"
@@ -192,6 +193,7 @@ struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *sourc
     struct bl_image *image = make_image(load, candidate, &described, err);
     cleanup_close int lock = image ? bl_image_lock(load->images_fd, described.key, load->request->cancel_fd, err) : -1;
 
+    BL_CRASH_POINT("load:locked");
     if (lock >= 0 && !make_disk_and_record(load, source, &described, image, err))
         return image;
     if (lock >= 0)
@@ -258,6 +260,7 @@ static int load_all(struct bl_load *load, struct bl_source *source, struct bl_ca
             return -1;
         }
     }
+    BL_CRASH_POINT("load:unlocked");
     *out = images;
     *count = candidates->count;
     return 0;

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -149,6 +150,7 @@ static void qemu_stop(struct bl_engine *engine, enum bl_engine_stop how)
 
     qemu->stopping = true;
     signal_process(qemu, how == BL_ENGINE_KILL ? SIGKILL : SIGTERM);
+    BL_CRASH_POINT("shim:engine-told");
 }
 
 static void qemu_free(struct bl_engine *engine)
@@ -212,8 +214,10 @@ __attribute__((noreturn)) static void run_child(pid_t parent, char **argv, int *
         child_fail("setting the death signal");
     if (getppid() != parent)
         _exit(127);
+    BL_CRASH_POINT("engine:child-bound");
     if (place_fds(fds, count) < 0)
         child_fail("placing descriptors");
+    BL_CRASH_POINT("engine:child-placed");
     execve(argv[0], argv, environment);
     child_fail(argv[0]);
 }
@@ -236,6 +240,7 @@ static pid_t fork_qemu(char **argv, const struct bl_engine_config *config, int q
         run_child(parent, argv, fds, BL_QEMU_FD_DISKS + (int)config->disk_count);
     if (pid < 0)
         return -1;
+    BL_CRASH_POINT("shim:engine-forked");
     *pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (*pidfd >= 0)
         return pid;
