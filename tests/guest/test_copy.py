@@ -54,7 +54,7 @@ def test_where_it_can_not_land(machine, path, words):
 def test_directories_that_were_there_stay_as_they_are(machine):
     before = machine.run(["stat", "-c", "%a %u", "/tmp"]).stdout
     assert copy_in(machine, "/tmp/.", entry(DIRECTORY, mode=0o700, uid=5, name="x"), entry(FILE, "in-tmp", b"1")).code == 0
-    assert machine.run(["stat", "-c", "%a %u", "/tmp"]).stdout == before == b"755 0\n"
+    assert machine.run(["stat", "-c", "%a %u", "/tmp"]).stdout == before
 
 
 def test_a_tree_comes_back_as_it_went(machine):
