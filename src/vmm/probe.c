@@ -45,6 +45,7 @@ static int find_qemu(struct bl_engine_choice *choice)
         snprintf(choice->program, sizeof choice->program, "%s", named);
         if (access(named, X_OK) == 0)
             return 0;
+        choice->program[0] = '\0';
         snprintf(choice->reason, sizeof choice->reason, "BOXLITE_QEMU names %.200s, which can't be executed", named);
         return -1;
     }

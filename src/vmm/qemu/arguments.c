@@ -133,6 +133,7 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
 {
     struct list list = {0};
     char clocks[128] = "";
+    bool takes_devices = bl_kernel_takes_devices(config->kernel);
 
     add(&list, choice->program);
     add_escaped(&list, "-name", "guest=", config->name);
@@ -141,8 +142,7 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
     add(&list, "-no-reboot");
     add_option(&list, "-display", "none");
     add_option(&list, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    add_option(&list, "-machine", "microvm,acpi=%s,isa-serial=off,rtc=on,pit=on,pic=on",
-               bl_kernel_takes_devices(config->kernel) ? "off" : "on");
+    add_option(&list, "-machine", "microvm,acpi=%s,isa-serial=off,rtc=on,pit=on,pic=on", takes_devices ? "off" : "on");
     if (choice->kvm) {
         add_option(&list, "-accel", "kvm");
         add_option(&list, "-cpu", "host");
@@ -151,7 +151,7 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
         add_option(&list, "-cpu", "max");
         if (tsc_khz)
             snprintf(clocks, sizeof clocks, " tsc=reliable tsc_early_khz=%lu lpj=%lu%s", tsc_khz, tsc_khz * 1000 / GUEST_HZ,
-                     config->cpus == 1 && bl_kernel_takes_devices(config->kernel) ? " nolapic_timer" : "");
+                     config->cpus == 1 && takes_devices ? " nolapic_timer" : "");
     }
     add_option(&list, "-smp", "%u", config->cpus);
     add_option(&list, "-m", "%lluK", (unsigned long long)(config->memory_bytes / 1024));
