@@ -5,7 +5,7 @@ BUILD  := build
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
 
-.PHONY: all setup run test check kernel bench fuzz install clean help
+.PHONY: all setup run test check kernel bench soak fuzz install clean help
 
 all: $(BUILD)/build.ninja ## build everything into build/ (the default)
 	@scripts/build-kernel --cached $(BUILD)/guest/tuned/vmlinux
@@ -38,6 +38,11 @@ kernel: $(BUILD)/build.ninja ## build the tuned guest kernel (minutes, once; kep
 
 bench: all ## measure: a table, and JSON in build/bench.json
 	@bench/run --build $(BUILD)
+
+soak: ## N lifecycles (300) by four at once, one in ten killed at random
+	@scripts/setup test
+	@$(MAKE) --no-print-directory all
+	@BOXLITE_SOAK=$(or $(N),300) tests/run --build $(BUILD) torture -- -k soak
 
 fuzz: ## run the fuzzers for a while
 	@scripts/setup test
