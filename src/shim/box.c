@@ -378,6 +378,19 @@ static int set_up(struct box *box, struct bl_error *err)
     return 0;
 }
 
+/* check_workload() - The command and its environment travel in one frame. Return: 0; -1 with *@err */
+static int check_workload(const struct bl_open *workload, struct bl_error *err)
+{
+    cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_LAUNCH_MAX);
+
+    if (bl_open_encode(&payload, workload) < 0)
+        return bl_fail_memory(err);
+    if (payload.length <= BL_FRAME_PAYLOAD_MAX)
+        return 0;
+    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the box's command and environment take %zu bytes, %d is the most", payload.length,
+                   BL_FRAME_PAYLOAD_MAX);
+}
+
 /* open_disks() - Open the chain; nobody else may have the overlay. Return: 0; -1 with *@err */
 static int open_disks(struct box *box, struct bl_engine_config *config, struct bl_error *err)
 {
@@ -471,8 +484,9 @@ static int start_vm(struct box *box, struct bl_error *err)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
     config.command_line = command_line;
     if ((!box->choice.name[0] && bl_engine_choose(launch->engine, &box->choice, err) < 0) ||
-        check_readable("guest kernel", launch->kernel, err) < 0 || check_readable("initramfs", launch->initramfs, err) < 0 ||
-        open_disks(box, &config, err) < 0 || connect_guest(box, &config, err) < 0)
+        check_workload(&launch->workload, err) < 0 || check_readable("guest kernel", launch->kernel, err) < 0 ||
+        check_readable("initramfs", launch->initramfs, err) < 0 || open_disks(box, &config, err) < 0 ||
+        connect_guest(box, &config, err) < 0)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s", box->choice.name, box->choice.reason);
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)

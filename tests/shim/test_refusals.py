@@ -66,6 +66,20 @@ def test_wrong_number_of_arguments():
     assert done.returncode == 2 and b"usage" in done.stderr
 
 
+def test_environment_that_is_too_long(box):
+    with box.start(args=["true"], workload={"env": [f"NAME{n}={'x' * 1000}" for n in range(70)]}) as shim:
+        code, exit_code, message = failure(shim)
+        assert (code, exit_code) == (5, 125) and "65536 is the most" in message, message
+
+
+def test_environment_of_tens_of_thousands_of_bytes(box):
+    environment = [f"NAME{n}={'x' * 1000}" for n in range(60)]
+    with box.start(args=["sh", "-c", "env | grep -c xxx"], workload={"env": environment}, start_on_attach=True) as shim:
+        shim.start_ready()
+        assert shim.connect().attach().wait().stdout == b"60\n"
+        shim.wait()
+
+
 def test_missing_kernel(box):
     with box.start(wrong={"kernel": "/nonexistent/vmlinux"}) as shim:
         code, exit_code, message = failure(shim)
