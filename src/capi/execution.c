@@ -645,6 +645,18 @@ enum BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, 
     return tell(execution, cb, user_data, ended, "resize", out_error);
 }
 
+uint64_t boxlite_execution_duration_us(CExecutionHandle *execution)
+{
+    if (!execution)
+        return 0;
+    pthread_mutex_lock(&execution->lock);
+
+    uint64_t duration_us = execution->ended && !execution->failed ? execution->exit.duration_us : 0;
+
+    pthread_mutex_unlock(&execution->lock);
+    return duration_us;
+}
+
 void boxlite_execution_free(CExecutionHandle *execution)
 {
     if (!execution)

@@ -130,6 +130,7 @@ void scenario_streams(void)
     OK(boxlite_execution_wait(execution, on_wait, &result, &error));
     drain_until(&result.done, 1);
     CHECK(result.code == BOXLITE_OK && result.exit_code == 9);
+    CHECK(boxlite_execution_duration_us(execution) > 0);
     /* The end is told to who asks late, too. */
     OK(boxlite_execution_on_exit(execution, on_exit_code, &result, &error));
     OK(boxlite_execution_wait(execution, on_wait, &result, &error));

@@ -180,6 +180,7 @@ static void execution_arguments(void **state)
     INVALID(boxlite_execution_signal(NULL, 15, NULL, NULL, &error));
     INVALID(boxlite_execution_tty_resize(NULL, 1, 1, NULL, NULL, &error));
     assert_int_equal(boxlite_execution_stdin_pending(NULL), 0);
+    assert_int_equal(boxlite_execution_duration_us(NULL), 0);
     nothing_queued();
 }
 
