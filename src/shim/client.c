@@ -26,7 +26,8 @@
 #include "proto/fields.h"
 #include "shim/hub_parts.h"
 
-#define SIGNAL_MAX 64
+#define SIGNAL_MAX      64
+#define LISTEN_AGAIN_MS 1000
 
 /* What becomes of a frame. */
 enum verdict { TAKEN, WAITS, REFUSED };
@@ -81,8 +82,12 @@ void bl_client_accept(struct bl_hub *hub)
     socklen_t length = sizeof peer;
 
     if (fd < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            bl_log(BL_LOG_WARN, "a client could not be accepted: %s", strerror(errno));
+        if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+            return;
+        bl_log(BL_LOG_WARN, "a client could not be accepted: %s", strerror(errno));
+        /* Descriptors or memory are short, and the client waits: the loop would come here again at once, and for ever. */
+        bl_source_watch(&hub->listener, 0);
+        bl_timer_set(hub->loop, &hub->listen_again, bl_deadline_in(LISTEN_AGAIN_MS));
         return;
     }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || (peer.uid != geteuid() && peer.uid != 0)) {

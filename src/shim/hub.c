@@ -265,6 +265,13 @@ static void on_listener(struct bl_source *source, uint32_t events)
     bl_client_accept(source->data);
 }
 
+static void on_listen_again(struct bl_timer *timer)
+{
+    struct bl_hub *hub = timer->data;
+
+    bl_source_watch(&hub->listener, EPOLLIN);
+}
+
 /* greet() - Begin the conversation with the guest. Return: 0; -1 with errno */
 static int greet(struct bl_hub *hub)
 {
@@ -293,6 +300,7 @@ int bl_hub_new(struct bl_loop *loop, const struct bl_hub_config *config, const s
     hub->data = data;
     hub->guest.source.fd = -1;
     hub->listener = (struct bl_source){.fd = bl_steal_fd(&listen_fd), .events = EPOLLIN, .ready = on_listener, .data = hub};
+    hub->listen_again = (struct bl_timer){.expired = on_listen_again, .data = hub};
     bl_kept_init(&hub->kept);
     if (bl_wire_init(&hub->guest, loop, bl_steal_fd(&guest_fd), GUEST_QUEUE_MAX, on_guest, hub) < 0 || greet(hub) < 0 ||
         (hub->listener.fd >= 0 && bl_source_add(loop, &hub->listener) < 0)) {
@@ -361,6 +369,7 @@ void bl_hub_free(struct bl_hub *hub)
             bl_stream_free(hub->streams[i]);
         free(hub->streams[i]);
     }
+    bl_timer_cancel(&hub->listen_again);
     bl_source_remove(&hub->listener);
     bl_close_fd(&hub->listener.fd);
     bl_wire_finish(&hub->guest);

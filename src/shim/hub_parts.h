@@ -70,6 +70,7 @@ struct bl_hub {
     uint8_t epoch[BL_EPOCH_BYTES];
     uint32_t version; /* spoken with the guest */
     struct bl_source listener;
+    struct bl_timer listen_again; /* when no client could be accepted */
     struct hub_client *clients;
     unsigned int client_count;
     struct hub_stream *streams[BL_STREAMS_MAX]; /* allocated at a slot's first use */

@@ -135,12 +135,18 @@ void bench_settle(struct bench *bench)
 
 void peer_connect(struct bench *bench, struct peer *peer)
 {
-    struct bl_hello hello = {.version = BL_PROTO_VERSION, .oldest = BL_PROTO_OLDEST_VERSION, .epoch = "epoch of client"};
-    struct bl_hello answer;
-    cleanup_buffer struct bl_buffer out = BL_BUFFER_INIT(256);
     int fd = bl_unix_connect(bench->directory_fd, "control.sock");
 
     assert_true(fd >= 0);
+    peer_adopt(bench, peer, fd);
+}
+
+void peer_adopt(struct bench *bench, struct peer *peer, int fd)
+{
+    struct bl_hello hello = {.version = BL_PROTO_VERSION, .oldest = BL_PROTO_OLDEST_VERSION, .epoch = "epoch of client"};
+    struct bl_hello answer;
+    cleanup_buffer struct bl_buffer out = BL_BUFFER_INIT(256);
+
     peer_init(bench, peer, fd);
     assert_int_equal(bl_hello_append(&out, &hello), 0);
     assert_int_equal(bl_write_all(fd, bl_buffer_data(&out), out.length), 0);

@@ -51,6 +51,8 @@ void bench_settle(struct bench *bench);
 
 /* peer_connect() - A client that has said HELLO and got the answer. */
 void peer_connect(struct bench *bench, struct peer *peer);
+/* peer_adopt() - The same for a socket that is connected already. */
+void peer_adopt(struct bench *bench, struct peer *peer, int fd);
 void peer_close(struct peer *peer);
 void peer_send(struct peer *peer, enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload, size_t length);
 void peer_send_u32(struct peer *peer, enum bl_frame_type type, uint16_t channel, uint32_t stream, uint32_t value);

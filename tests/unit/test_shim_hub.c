@@ -5,11 +5,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "proto/fields.h"
+#include "shim/hub_parts.h"
 
 #define WINDOW BL_WINDOW_BYTES
 #define PIECE  BL_FRAME_PAYLOAD_MAX
@@ -548,6 +551,28 @@ static void test_no_streams_past_the_limit(void **state)
     peer_close(&client);
 }
 
+static void test_no_descriptors_left(void **state)
+{
+    struct bench *bench = *state;
+    struct rlimit before, low;
+    struct peer client;
+    int fd;
+
+    bench_ready(bench, true);
+    fd = bl_unix_connect(bench->directory_fd, "control.sock");
+    assert_true(fd >= 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    low = before;
+    low.rlim_cur = (rlim_t)fd; /* the next descriptor would have a higher number */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    bench_settle(bench);
+    /* The loop does not go round and round meanwhile. */
+    assert_int_equal(bench->hub->listener.events, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    peer_adopt(bench, &client, fd);
+    peer_close(&client);
+}
+
 static void test_end(void **state)
 {
     struct bench *bench = *state;
@@ -594,6 +619,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_attachment_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop_is_heard_while_the_guest_does_not_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_streams_past_the_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_descriptors_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),
     };
 
