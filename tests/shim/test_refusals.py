@@ -161,7 +161,7 @@ def test_guest_that_never_answers(box, mute):
 
 def test_stop_while_it_starts(box, mute):
     with box.start(wrong=mute) as shim:
-        shim.until((box.dir / "control.sock").exists)
+        shim.until(shim.children)  # the emulator is started once the socket listens
         client = shim.connect()
         assert client.status()[1] == b"starting"
         client.send(34, fields([(1, 10000)]))
