@@ -55,6 +55,7 @@ class Home:
         self.scratch = self.base / "tmp"
         self.scratch.mkdir(exist_ok=True)
         self.ids = set()
+        self.room = None  # an open file whose lock this home holds until its end (small.py)
         self.started = []
         self.environment = {key: os.environ[key] for key in FROM_OUTSIDE if key in os.environ}
         self.environment |= {"HOME": str(self.base), "TMPDIR": str(self.scratch), "TERM": "dumb", "BOXLITE_HOME": str(self.path)}
@@ -168,6 +169,14 @@ class Home:
 
     def finish(self):
         """Removes all boxes by the command line itself, then looks for leavings. Return: findings, empty when clean"""
+        try:
+            return self.clear()
+        finally:
+            if self.room:
+                shutil.rmtree(self.path.parent, ignore_errors=True)
+                self.room.close()
+
+    def clear(self):
         found = []
         for process in self.started:
             if process.poll() is None:  # a test that failed half-way did not wait for it

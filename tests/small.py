@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""small.py - homes on a file system with little room, which the runner mounts when it may"""
+"""
+small.py - homes on a file system with little room, which the runner mounts when it may
+
+One home at a time has it: what another test wrote there meanwhile would be in the way of what this one freed.
+"""
+import fcntl
 import os
 import pathlib
 import shutil
@@ -11,12 +16,14 @@ import home as homes
 
 
 def on_small_disk(make_home, images=None, folder="BOXLITE_SMALL_DISK"):
-    """A home on the small file system; what lies there goes when the test's other files go."""
+    """A home on the small file system, all of which goes with it."""
     place = os.environ.get(folder)
     if not place:
         pytest.skip("no small file system: only the runner, as root, can mount one")
-    base = pathlib.Path(tempfile.mkdtemp(dir=place))
     home = make_home()
+    home.room = open(f"{place}/lock", "wb")  # pylint: disable=consider-using-with
+    fcntl.flock(home.room, fcntl.LOCK_EX)
+    base = pathlib.Path(tempfile.mkdtemp(dir=place))
     home.path = base / "home"
     home.environment["BOXLITE_HOME"] = str(home.path)
     if images is not None:
