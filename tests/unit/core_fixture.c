@@ -69,14 +69,16 @@ int fixture_setup(void **state)
     return 0;
 }
 
+static int count_shims(const char *id, bool kill_them);
+
 int fixture_teardown(void **state)
 {
     siginfo_t info = {0};
-    int failed = 0;
+    int failed = 0, left = count_shims(NULL, true);
 
     (void)state;
-    if (fixture_shims(NULL)) {
-        print_error("%d shims are left\n", fixture_shims(NULL));
+    if (left) {
+        print_error("%d shims are left\n", left);
         failed = -1;
     }
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
@@ -201,7 +203,8 @@ const char *fixture_read(const char *id, const char *name)
     return text;
 }
 
-int fixture_shims(const char *id)
+/* count_shims() - As fixture_shims(); @kill_them: and end them, so that a test that failed leaves none */
+static int count_shims(const char *id, bool kill_them)
 {
     cleanup_dir DIR *proc = opendir("/proc");
     char expected[128];
@@ -219,10 +222,18 @@ int fixture_shims(const char *id)
         if (n <= 0)
             continue;
         line[n] = '\0';
-        if (strcmp(line, expected) == 0 && (!id || strcmp(line + strlen(line) + 1, id) == 0))
-            count++;
+        if (strcmp(line, expected) != 0 || (id && strcmp(line + strlen(line) + 1, id) != 0))
+            continue;
+        count++;
+        if (kill_them)
+            kill(atoi(entry->d_name), SIGKILL);
     }
     return count;
+}
+
+int fixture_shims(const char *id)
+{
+    return count_shims(id, false);
 }
 
 /* start_holder() - A child that runs @prepare, says so, and waits. */

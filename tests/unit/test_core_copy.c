@@ -242,6 +242,14 @@ static void a_hostile_box_writes_nowhere_else(void **state)
 
     assert_int_equal(send_entries("two", planted, 2, "evil", &err), -1);
 
+    /* The same, with the link in the middle of the way. */
+    run("mkdir outside/sub");
+
+    const struct bl_entry deeper[] = {DIRECTORY(""), FILE_OF("l/sub/f", 4)};
+
+    assert_int_equal(send_entries("two", deeper, 2, "evil", &err), -1);
+    run("rmdir outside/sub");
+
     /* Onto a link: the link is replaced, what it points to is not. */
     run("mkdir -p three/n && ln -s ../../outside/f three/n/f");
 

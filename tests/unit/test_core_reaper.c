@@ -136,19 +136,25 @@ static void released_children_are_reaped_all_the_same(void **state)
 static void only_registered_children_are_reaped(void **state)
 {
     struct bl_reaper *reaper = make_reaper();
-    struct made ours = make(1), theirs = make(7);
+    /* Strangers older and younger than ours: a wait for any child would meet one of them. */
+    struct made older = make(7), ours = make(1), younger = make(8);
     struct bl_child *child = bl_reaper_register(reaper, ours.pid, ours.pidfd, NULL);
     int status;
 
     (void)state;
-    finish(&theirs);
+    finish(&older);
+    finish(&younger);
     finish(&ours);
     assert_int_equal(bl_child_status(reaper, child, &status), BL_CHILD_ENDED);
-    assert_int_equal(waitpid(theirs.pid, &status, 0), theirs.pid);
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_int_equal(waitpid(older.pid, &status, 0), older.pid);
     assert_int_equal(WEXITSTATUS(status), 7);
+    assert_int_equal(waitpid(younger.pid, &status, 0), younger.pid);
+    assert_int_equal(WEXITSTATUS(status), 8);
     bl_child_release(reaper, child);
     close(ours.pidfd);
-    close(theirs.pidfd);
+    close(older.pidfd);
+    close(younger.pidfd);
     bl_reaper_free(reaper);
     no_children();
 }
