@@ -271,7 +271,7 @@ static int set_options(struct bl_transfer *transfer, const char *url)
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_USERAGENT, "boxlite/" BL_VERSION);
-    SET(CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S < (long)settings->stall_s ? CONNECT_TIMEOUT_S : (long)settings->stall_s);
+    SET(CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
     SET(CURLOPT_LOW_SPEED_TIME, (long)settings->stall_s);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);

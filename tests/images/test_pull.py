@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_pull.py - images from a real registry: what arrives, what is asked for, and what is not asked for again"""
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -186,20 +188,23 @@ def test_progress_is_lines_where_there_is_no_terminal(bare, registry, image):
     assert b"\033" not in done.raw_err
 
 
+def read_terminal(master, pieces):
+    """All that is written to a terminal, until its last writer has gone."""
+    with contextlib.suppress(OSError):
+        while got := os.read(master, 65536):
+            pieces.append(got)
+
+
 def test_progress_on_a_terminal_leaves_only_the_result(bare, registry, image):
     master, slave = os.openpty()
     process = bare.start("pull", f"{registry.host}/app:1", stderr=slave)
     os.close(slave)
+    pieces = []
+    reader = threading.Thread(target=read_terminal, args=(master, pieces))
+    reader.start()
     out, _ = process.communicate(timeout=homes.TIMEOUT)
-    drawn = b""
-    while True:
-        try:
-            got = os.read(master, 65536)
-        except OSError:
-            break
-        if not got:
-            break
-        drawn += got
+    reader.join(homes.TIMEOUT)
     os.close(master)
+    drawn = b"".join(pieces)
     assert process.returncode == 0 and b"Pulled: " in out
     assert b"\033[3A" in drawn and b"done" in drawn and drawn.endswith(b"\033[J")
