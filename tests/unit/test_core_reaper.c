@@ -239,13 +239,19 @@ static void shutdown_from_four_threads_waits_for_no_child(void **state)
 static void the_thread_hears_no_signal(void **state)
 {
     struct bl_reaper *reaper = make_reaper();
-    struct made child = make(0);
+    struct made child = make(0), first = make(0);
     struct bl_child *handle = bl_reaper_register(reaper, child.pid, child.pidfd, NULL);
     sigset_t set;
     siginfo_t info;
     const struct timespec soon = {.tv_sec = 60};
 
     (void)state;
+    /* A new thread has all signals blocked for a moment: one that reaped a child is past that. */
+    bl_child_release(reaper, bl_reaper_register(reaper, first.pid, first.pidfd, NULL));
+    finish(&first);
+    wait_reaped(&first);
+    close(first.pidfd);
+
     /* Blocked in this thread, a signal to the process could only go to the reaper's: it must stay pending. */
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
