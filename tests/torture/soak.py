@@ -37,16 +37,17 @@ def books(home):
             "descriptors": len(os.listdir("/proc/self/fd")), "lent": sorted(os.listdir(home.scratch))}
 
 
+def is_shim(home, pid):
+    with contextlib.suppress(OSError):
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return words[0].endswith(b"/boxlite-shim") and words[1].decode() in home.ids
+    return False
+
+
 def shims(home):
-    """Living host processes of a home's boxes."""
-    found = set()
-    for process in pathlib.Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (process / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"/boxlite-shim") and words[1].decode() in home.ids:
-                    found.add(int(process.name))
-    return found
+    """Host processes of a home's boxes that live at one moment: /proc is no snapshot, so those that ended meanwhile are left out."""
+    found = [name for name in os.listdir("/proc") if name.isdigit() and is_shim(home, name)]
+    return [name for name in found if is_shim(home, name)]
 
 
 class Life:
