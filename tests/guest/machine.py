@@ -157,6 +157,7 @@ class Machine:
         directory, tuned = kernel()
         khz = next((int(float(line.split(":")[1]) * 1000) for line in open("/proc/cpuinfo") if line.startswith("cpu MHz")), 2000000)
         append = f"console=hvc0 reboot=t panic=-1 no_timer_check tsc=reliable tsc_early_khz={khz} lpj={khz * 4} quiet"
+        append += " nolapic_timer" if tuned and cpus == 1 else ""
         self.scratch = tempfile.mkdtemp(prefix="boxlite-guest-")
         self.console_path = keep_console or os.path.join(self.scratch, "console")
         ours, theirs = socket.socketpair()
