@@ -34,6 +34,7 @@ struct bl_agent {
     /* The workload: one a boot. */
     struct bl_open workload; /* what execs inherit; kind 0: none was started */
     int workload_fd;         /* its pidfd, -1 when there is none */
+    int mounts_fd;           /* its mount namespace, held so that its end does not have to take all mounts apart; -1: none */
     int own_pid_ns_fd;
 
     struct bl_stream *streams; /* list; the first is the first to use the link */

@@ -11,6 +11,7 @@
 #include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
@@ -84,8 +85,14 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
         return bl_fail(err, BL_INTERNAL, errno, "mount cgroup2 on %s", BL_CGROUP_ROOT);
 
     cleanup_close int root = open(BL_CGROUP_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    uint64_t available = value_after(AT_FDCWD, "/proc/meminfo", "MemAvailable:") * 1024;
-    uint64_t total = value_after(AT_FDCWD, "/proc/meminfo", "MemTotal:") * 1024;
+    struct sysinfo info;
+
+    if (sysinfo(&info) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "look at the memory");
+
+    /* At this moment hardly anything is cached, so what is free is what is available. */
+    uint64_t available = (uint64_t)(info.freeram + info.bufferram) * info.mem_unit;
+    uint64_t total = (uint64_t)info.totalram * info.mem_unit;
 
     if (root < 0 || mkdirat(root, "boxlite", 0755) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "make the cgroup of the box");
@@ -103,9 +110,6 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
                            : by_memory > PIDS_MAX_MOST ? PIDS_MAX_MOST
                                                        : (uint32_t)by_memory;
     }
-    /* The kernel's own limit of threads follows from the memory, and two groups at theirs would reach it: nobody could fork. */
-    if (set(AT_FDCWD, "/proc/sys/kernel/threads-max", THREADS_MAX) < 0)
-        return bl_fail(err, BL_INTERNAL, errno, "raise the kernel's limit of threads");
     /* What the workload may not have is for execs, even while it has all that it may. */
     if (set_number(groups->box_fd, "memory.max", available / 100 * 95) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "limit the memory of the box");
@@ -124,6 +128,9 @@ int bl_cgroup_make(struct bl_cgroups *groups, const char *name, char *out, struc
     else
         snprintf(out, BL_CGROUP_NAME_MAX, EXEC_NAME, (unsigned long long)groups->next++);
 
+    /* The kernel's own limit of threads follows from the memory, and two groups at theirs would reach it: nobody could fork. */
+    if (!name && groups->next == 1 && set(AT_FDCWD, "/proc/sys/kernel/threads-max", THREADS_MAX) < 0)
+        return bl_fail(err, BL_INTERNAL, errno, "raise the kernel's limit of threads");
     if (mkdirat(groups->box_fd, out, 0755) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "make the cgroup %s", out);
 

@@ -42,12 +42,17 @@ static const int kept_capabilities[] = {
     CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,  CAP_FOWNER,           CAP_MKNOD,      CAP_NET_RAW, CAP_SETGID,
     CAP_SETUID, CAP_SETFCAP,      CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,    CAP_AUDIT_WRITE};
 
+int bl_child_report(const struct bl_child *child, const struct bl_report *report)
+{
+    return write(child->report_fd, report, sizeof *report) == sizeof *report ? 0 : -1;
+}
+
 _Noreturn void bl_child_fail(const struct bl_child *child, int exit_code, const struct bl_error *err)
 {
     struct bl_report report = {.kind = BL_REPORT_FAILURE, .exit_code = exit_code, .error_number = err->sys_errno};
 
     snprintf(report.message, sizeof report.message, "%s", err->message);
-    send(child->report_fd, &report, sizeof report, MSG_NOSIGNAL);
+    bl_child_report(child, &report);
     _exit(exit_code);
 }
 

@@ -2,8 +2,8 @@
 /*
  * child.h - from a fork of the agent to the command
  *
- * The child tells the agent over a socket of packets, which closes by itself when the command runs: nothing at all (it runs),
- * a BL_REPORT_TERMINAL with the master of its terminal, or a BL_REPORT_FAILURE. A copy, which executes nothing, says
+ * The child tells the agent over a pipe (with a terminal: a socket), which closes by itself when the command runs: nothing at all,
+ * or a BL_REPORT_TERMINAL with the master of its terminal, or a BL_REPORT_FAILURE. A copy, which executes nothing, says
  * BL_REPORT_STARTED when it begins.
  */
 #ifndef BL_GUEST_CHILD_H
@@ -14,7 +14,7 @@
 
 enum bl_report_kind { BL_REPORT_TERMINAL = 1, BL_REPORT_FAILURE, BL_REPORT_STARTED };
 
-/* One packet of a child; TERMINAL carries a descriptor. */
+/* One word of a child, written at once (it is shorter than PIPE_BUF); TERMINAL carries a descriptor. */
 struct bl_report {
     enum bl_report_kind kind;
     int exit_code;
@@ -36,6 +36,8 @@ struct bl_child {
 _Noreturn void bl_child_run(const struct bl_child *child);
 /* bl_child_fail() - Tell the agent why, and end. */
 _Noreturn void bl_child_fail(const struct bl_child *child, int exit_code, const struct bl_error *err);
+/* bl_child_report() - Tell the agent something. Return: 0; -1 with errno */
+int bl_child_report(const struct bl_child *child, const struct bl_report *report);
 /* bl_child_drop_capabilities() - Keep Docker's default set as what this process and its programs can have. Return: 0; -1 */
 int bl_child_drop_capabilities(struct bl_error *err);
 /* bl_child_prepare() - Undo what is the agent's: signals, priority, protection from running out of memory, session. */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,7 +63,7 @@ _Noreturn void bl_copy_run(struct bl_child *child)
         failed = bl_user_find(root, open_->user, &owner, &err);
     if (!failed)
         failed = bl_child_drop_capabilities(&err);
-    if (!failed && send(child->report_fd, &started, sizeof started, MSG_NOSIGNAL) < 0)
+    if (!failed && bl_child_report(child, &started) < 0)
         failed = bl_fail(&err, BL_EXECUTION, errno, "tell the agent that the copy begins");
     if (!failed)
         failed = open_->kind == BL_OPEN_COPY_IN

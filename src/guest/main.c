@@ -173,7 +173,7 @@ static int start(struct bl_agent *agent, struct bl_error *err)
 
 int main(void)
 {
-    static struct bl_agent agent = {.init_us = 0, .workload_fd = -1, .own_pid_ns_fd = -1};
+    static struct bl_agent agent = {.init_us = 0, .workload_fd = -1, .mounts_fd = -1, .own_pid_ns_fd = -1};
     struct bl_error err = BL_ERROR_INIT;
 
     agent.init_us = bl_now_us();

@@ -9,7 +9,10 @@
  * box may make device nodes (images and package managers do), but none of them opens the disk's raw device or the agent's port.
  *
  * The agent's root is the initramfs, which pivot_root() can't leave. The disk is moved over it instead, as every initramfs
- * does, after the agent's own mounts were taken off in this namespace; what lies below needs CAP_SYS_ADMIN to uncover.
+ * does: every path begins and ends above it, and only CAP_SYS_ADMIN could take the disk off again.
+ *
+ * All this is part of every start, and under emulation it is code that runs for the first time that costs: so the kernel is asked
+ * for few different things.
  */
 #include "guest/rootfs.h"
 
@@ -131,14 +134,9 @@ static int hide(struct bl_error *err)
     return 0;
 }
 
-/* take_over_root() - Move the disk over the agent's root, whose mounts go. */
+/* take_over_root() - Move the disk over the agent's root, with all that is mounted there. */
 static int take_over_root(struct bl_error *err)
 {
-    static const char *const agents[] = {"/proc", "/sys", "/dev"};
-
-    for (size_t i = 0; i < COUNT(agents); i++)
-        if (umount2(agents[i], MNT_DETACH) < 0)
-            return bl_fail(err, BL_EXECUTION, errno, "take the agent's %s off", agents[i]);
     if (chdir(BL_BOX_ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
         return bl_fail(err, BL_EXECUTION, errno, "make the disk the root of the box");
     return 0;
@@ -172,6 +170,36 @@ void bl_rootfs_console(void)
         mount(terminal, "/dev/console", NULL, MS_BIND, NULL);
 }
 
+/* says() - Whether a file says that; NULL: whether it is there. Nothing else may be in its place. */
+static bool says(const char *path, const char *text)
+{
+    char found[300] = "";
+    struct stat info;
+
+    if (lstat(path, &info) < 0)
+        return false;
+    if (!text || !S_ISREG(info.st_mode))
+        return true;
+    if ((size_t)info.st_size != strlen(text) || strlen(text) >= sizeof found)
+        return false;
+
+    cleanup_close int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    return fd >= 0 && read(fd, found, sizeof found - 1) == info.st_size && strcmp(found, text) == 0;
+}
+
+/* write_new() - Make a file of that text; without its old content first, as the file system would write that out at once. */
+static void write_new(const char *path, const char *text)
+{
+    mkdir("/etc", 0755);
+    unlink(path);
+
+    cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+    if (fd >= 0)
+        bl_write_all(fd, text, strlen(text));
+}
+
 void bl_rootfs_write_etc(const char *hostname)
 {
     char hosts[512], name[300];
@@ -188,18 +216,7 @@ void bl_rootfs_write_etc(const char *hostname)
         {"/etc/resolv.conf", "", false},
     };
 
-    mkdir("/etc", 0755);
-    for (size_t i = 0; i < COUNT(files); i++) {
-        cleanup_close int fd = open(files[i].path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-        char found[sizeof name + 1] = "";
-        struct stat info;
-
-        if (fd < 0 || fstat(fd, &info) < 0 || !S_ISREG(info.st_mode) || (info.st_size && !files[i].must_say))
-            continue;
-        /* Most starts find what the first one wrote: then nothing is written. */
-        if (read(fd, found, sizeof found - 1) >= 0 && info.st_size < (off_t)sizeof name && strcmp(found, files[i].text) == 0)
-            continue;
-        if (ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0)
-            bl_write_all(fd, files[i].text, strlen(files[i].text));
-    }
+    for (size_t i = 0; i < COUNT(files); i++)
+        if (!says(files[i].path, files[i].must_say ? files[i].text : NULL))
+            write_new(files[i].path, files[i].text);
 }

@@ -14,7 +14,7 @@
 int bl_rootfs_enter(struct bl_error *err);
 /* bl_rootfs_console() - Make the terminal on descriptor 0 the box's /dev/console; failing is harmless. */
 void bl_rootfs_console(void);
-/* bl_rootfs_write_etc() - Write /etc/hostname, and /etc/hosts and /etc/resolv.conf when missing or empty; failing is harmless. */
+/* bl_rootfs_write_etc() - Write /etc/hostname, and /etc/hosts and /etc/resolv.conf when missing; failing is harmless. */
 void bl_rootfs_write_etc(const char *hostname);
 
 #endif

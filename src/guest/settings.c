@@ -25,6 +25,9 @@
 #include "guest/rootfs.h"
 #include "guest/system.h"
 
+/* No thread that reads all block bitmaps after the start, or clears inode tables that the image maker marked as clear. */
+#define MOUNT_OPTIONS "no_prefetch_block_bitmaps,noinit_itable"
+
 #define DISK_WAIT_MS   30000
 #define ENTROPY_MIN    32
 #define ENTROPY_MAX    256
@@ -122,22 +125,34 @@ static int grow(const uint8_t *super, uint64_t wanted_bytes, uint64_t device_byt
     return 0;
 }
 
+/* read_super() - The superblock; that of a mounted file system is in memory already. Return: 0; -1 */
+static int read_super(uint8_t *super, uint64_t *device_bytes, struct bl_error *err)
+{
+    cleanup_close int fd = open(BL_DISK_DEVICE, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || pread(fd, super, SUPER_BYTES, SUPER_OFFSET) != SUPER_BYTES || ioctl(fd, BLKGETSIZE64, device_bytes) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "read the disk");
+    return bl_get_le16(super + SUPER_MAGIC) == SUPER_MAGIC_VALUE
+               ? 0
+               : bl_fail(err, BL_STORAGE, 0, "the disk holds no ext4 file system");
+}
+
 static int mount_disk(uint64_t wanted_bytes, struct bl_error *err)
 {
     uint8_t super[SUPER_BYTES];
     uint64_t device_bytes = 0;
-    cleanup_close int fd = bl_system_open_disk(bl_deadline_in(DISK_WAIT_MS), err);
 
-    if (fd < 0)
+    if (bl_system_wait_for_disk(bl_deadline_in(DISK_WAIT_MS), err) < 0)
         return -1;
-    if (pread(fd, super, sizeof super, SUPER_OFFSET) != sizeof super || ioctl(fd, BLKGETSIZE64, &device_bytes) < 0)
-        return bl_fail(err, BL_STORAGE, errno, "read the disk");
-    if (bl_get_le16(super + SUPER_MAGIC) != SUPER_MAGIC_VALUE)
-        return bl_fail(err, BL_STORAGE, 0, "the disk holds no ext4 file system");
     mkdir(BL_BOX_ROOT, 0755);
-    if (mount(BL_DISK_DEVICE, BL_BOX_ROOT, "ext4", MS_NODEV | MS_NOATIME, NULL) < 0)
-        return bl_fail(err, BL_STORAGE, errno, "mount the disk");
-    return grow(super, wanted_bytes, device_bytes, err);
+    if (mount(BL_DISK_DEVICE, BL_BOX_ROOT, "ext4", MS_NODEV | MS_NOATIME, MOUNT_OPTIONS) < 0) {
+        int failed = errno;
+
+        return read_super(super, &device_bytes, err) < 0 ? -1 : bl_fail(err, BL_STORAGE, failed, "mount the disk");
+    }
+    if (!wanted_bytes)
+        return 0;
+    return read_super(super, &device_bytes, err) < 0 ? -1 : grow(super, wanted_bytes, device_bytes, err);
 }
 
 int bl_settings_apply(struct bl_agent *agent, const struct bl_frame *config, struct bl_error *err)

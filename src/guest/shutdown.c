@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "guest/rootfs.h"
 #include "guest/stream.h"
@@ -56,6 +57,7 @@ static _Noreturn void finish(struct bl_agent *agent)
     if (agent->configured) {
         bl_cgroup_kill(&agent->cgroups, "");
         reap_all(agent);
+        bl_close_fd(&agent->mounts_fd);
         if (umount2(BL_BOX_ROOT, 0) < 0) {
             bl_say("the disk is busy (%s); it is synced and made read-only", strerror(errno));
             sync();

@@ -60,7 +60,9 @@ static int make_ends(const struct bl_open *open, struct ends *ends)
     bool copies_in = open->kind == BL_OPEN_COPY_IN, copies_out = open->kind == BL_OPEN_COPY_OUT;
     bool commands = !copies_in && !copies_out && !open->tty;
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends->report) < 0)
+    /* Only a terminal needs a socket, which can carry its descriptor. */
+    if (open->tty ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends->report) < 0
+                  : make_pipe(ends->report, true, false) < 0)
         return -1;
     if ((copies_in || (commands && open->use_stdin)) && make_pipe(ends->stdio[0], false, copies_in) < 0)
         return -1;

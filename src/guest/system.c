@@ -142,10 +142,10 @@ static int find_port(const char *name)
 
 static int find_disk(const char *path)
 {
-    return open(path, O_RDONLY | O_CLOEXEC);
+    return access(path, F_OK);
 }
 
-/* wait_for_device() - Try @find now and after each event of a device. Return: what it opened; -1 */
+/* wait_for_device() - Try @find now and after each event of a device. Return: what it found; -1 */
 static int wait_for_device(int (*find)(const char *), const char *what, int64_t deadline_ms, struct bl_error *err)
 {
     int fd = find(what);
@@ -179,7 +179,7 @@ int bl_system_open_port(const char *name, int64_t deadline_ms, struct bl_error *
     return wait_for_device(find_port, name, deadline_ms, err);
 }
 
-int bl_system_open_disk(int64_t deadline_ms, struct bl_error *err)
+int bl_system_wait_for_disk(int64_t deadline_ms, struct bl_error *err)
 {
     return wait_for_device(find_disk, BL_DISK_DEVICE, deadline_ms, err);
 }

@@ -16,8 +16,8 @@ int bl_system_mount(struct bl_error *err);
 int bl_system_load_modules(struct bl_error *err);
 /* bl_system_open_port() - Wait for the virtio port of that name and open it, not blocking. Return: descriptor; -1 */
 int bl_system_open_port(const char *name, int64_t deadline_ms, struct bl_error *err);
-/* bl_system_open_disk() - Wait for the first virtio disk. Return: descriptor, read-only; -1 */
-int bl_system_open_disk(int64_t deadline_ms, struct bl_error *err);
+/* bl_system_wait_for_disk() - Wait for the first virtio disk, BL_DISK_DEVICE. Return: 0; -1 */
+int bl_system_wait_for_disk(int64_t deadline_ms, struct bl_error *err);
 /* bl_system_loopback() - Bring the interface `lo` up; a kernel without a network is no error. */
 void bl_system_loopback(void);
 /* bl_system_power_off() - End the machine; does not return. */

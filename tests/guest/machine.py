@@ -329,7 +329,7 @@ def make_disk(path, files=(), size_mib=64):
     """An ext4 disk with Debian's busybox and what an image has around it; @files: pairs of path and content or mode."""
     with tempfile.TemporaryDirectory(prefix="boxlite-disk-") as scratch:
         tree = pathlib.Path(scratch)
-        for name in ("bin", "etc", "root", "tmp", "home/user", "usr/bin"):
+        for name in ("bin", "etc", "root", "tmp", "home/user", "usr/bin", "proc", "sys", "dev"):
             (tree / name).mkdir(parents=True)
         busybox = pathlib.Path("/usr/bin/busybox" if os.path.exists("/usr/bin/busybox") else "/bin/busybox")
         shutil.copy(busybox, tree / "bin/busybox")
