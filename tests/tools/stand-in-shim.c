@@ -44,6 +44,16 @@
 #include "core/identity.h"
 #include "proto/launch.h"
 
+/*
+ * Under the address sanitizer: no search for leaks at the end. It runs in a process of its own with this one's command line, which
+ * outlives this one for a moment when it is killed, and would be taken for a shim that was left behind.
+ */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+
 static struct bl_launch launch;
 static int box_fd = -1;
 
