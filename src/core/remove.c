@@ -179,6 +179,15 @@ static void sweep_box(struct bl_runtime *runtime, const char *id)
         bl_clean_up_box(runtime, id);
 }
 
+/* lock_again() - Lock a directory whose lock file is gone, by making it anew. Return: as bl_lifecycle_try() */
+static int lock_again(struct bl_runtime *runtime, const char *id)
+{
+    cleanup_close int dir = openat(runtime->boxes_fd, id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int fd = dir < 0 ? -1 : openat(dir, BL_FILE_LIFECYCLE_LOCK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    return fd < 0 ? -1 : bl_lifecycle_try(runtime->boxes_fd, id);
+}
+
 /* sweep_directory() - Remove a directory that no record knows, if nothing lives in it. */
 static void sweep_directory(struct bl_runtime *runtime, const char *id)
 {
@@ -188,9 +197,12 @@ static void sweep_directory(struct bl_runtime *runtime, const char *id)
 
     if (lock < 0) {
         /* A creation that died before its first file, or one that is just about to make it, and then begins anew. */
-        if (errno == ENOENT)
-            unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR);
-        return;
+        if (errno != ENOENT || unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno != ENOTEMPTY)
+            return;
+        /* Or a removal that died after the lock file, while somebody who looked at the box had repaired its shim.pid. */
+        lock = lock_again(runtime, id);
+        if (lock < 0)
+            return;
     }
     if (bl_store_get(runtime->store, id, &record, &err) == 0 || err.code != BL_NOT_FOUND || !nothing_lives(runtime, id))
         return;

@@ -376,6 +376,12 @@ static void a_directory_without_a_record(void **state)
     assert_int_equal(bl_runtime_sweep(runtime, NULL), 0);
     assert_int_not_equal(access(fixture_path(stranger, ""), F_OK), 0);
 
+    /* A removal that died after the lock file, but not before somebody put something there. */
+    assert_int_equal(mkdir(fixture_path(stranger, ""), 0700), 0);
+    fixture_write(stranger, BL_FILE_SHIM_PID, "1\n");
+    assert_int_equal(bl_runtime_sweep(runtime, NULL), 0);
+    assert_int_not_equal(access(fixture_path(stranger, ""), F_OK), 0);
+
     /* What is no box is none of our business. */
     assert_int_equal(mkdir(fixture_path("lost+found", ""), 0700), 0);
     assert_int_equal(bl_runtime_sweep(runtime, NULL), 0);
