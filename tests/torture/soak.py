@@ -37,17 +37,22 @@ def books(home):
             "descriptors": len(os.listdir("/proc/self/fd")), "lent": sorted(os.listdir(home.scratch))}
 
 
-def is_shim(home, pid):
-    with contextlib.suppress(OSError):
+def shim_parent(home, pid):
+    """The parent of a process that is a host process of a home's box; None for any other."""
+    with contextlib.suppress(OSError, IndexError):
         words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return words[0].endswith(b"/boxlite-shim") and words[1].decode() in home.ids
-    return False
+        if words[0].endswith(b"/boxlite-shim") and words[1].decode() in home.ids:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    return None
 
 
 def shims(home):
-    """Host processes of a home's boxes that live at one moment: /proc is no snapshot, so those that ended meanwhile are left out."""
-    found = [name for name in os.listdir("/proc") if name.isdigit() and is_shim(home, name)]
-    return [name for name in found if is_shim(home, name)]
+    """
+    Host processes of a home's boxes that live at one moment: /proc is no snapshot, so those that ended meanwhile are left out; and a
+    child that is about to become an emulator still looks like its parent.
+    """
+    found = [name for name in os.listdir("/proc") if name.isdigit() and shim_parent(home, name)]
+    return [name for name in found if shim_parent(home, name) not in (None, *found)]
 
 
 class Life:
