@@ -12,9 +12,6 @@ import pytest
 
 import home as homes
 
-DOCUMENTS = [path for path in [homes.TREE / "README.md", *sorted((homes.TREE / "docs").glob("**/*.md"))] if path.exists()]
-
-
 def steps(text):
     """The commands of a document with the output that it promises."""
     found = []
@@ -37,14 +34,18 @@ def pattern(lines):
     return "".join(parts)
 
 
+DOCUMENTS = [path for path in [homes.TREE / "README.md", *sorted((homes.TREE / "docs").glob("**/*.md"))] if steps(path.read_text())]
+
+
+def test_commands_are_found():
+    assert {"README.md", "cli.md"} <= {path.name for path in DOCUMENTS}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_document(make_home, prepared, tmp_path, document):
-    promised = steps(document.read_text())
-    if not promised:
-        pytest.skip("shows no commands")
     home = make_home(prepared)
     environment = {**home.environment, "PATH": f"{homes.COMMAND.parent}:/usr/bin:/bin"}
-    for command, lines in promised:
+    for command, lines in steps(document.read_text()):
         done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=homes.TIMEOUT, check=False)
         home.note_ids()
