@@ -249,6 +249,7 @@ static const struct {
     {"images", scenario_images},
     {"three_boxes", scenario_three_boxes},
     {"sixty_four_execs", scenario_sixty_four_execs},
+    {"eight_boxes_from_eight_threads", scenario_eight_boxes_from_eight_threads},
     {"waiting_costs_no_thread", scenario_waiting_costs_no_thread},
     {"raced_creation", scenario_raced_creation},
     {"shutdown_stops_attached_boxes", scenario_shutdown_stops_attached_boxes},

@@ -92,6 +92,7 @@ void race_once(void);
 extern atomic_int races_won;
 void scenario_three_boxes(void);
 void scenario_sixty_four_execs(void);
+void scenario_eight_boxes_from_eight_threads(void);
 void scenario_waiting_costs_no_thread(void);
 void scenario_raced_creation(void);
 void scenario_shutdown_stops_attached_boxes(void);

@@ -37,10 +37,18 @@ void scenario_three_boxes(void)
     }
 }
 
-void scenario_sixty_four_execs(void)
+/* rounds() - How often crowds come: once in a test, CROWD_ROUNDS times in a soak. */
+static int rounds(void)
+{
+    const char *text = getenv("CROWD_ROUNDS");
+
+    return text ? atoi(text) : 1;
+}
+
+/* sixty_four() - 64 commands at once: no byte and no exit code is lost. */
+static void sixty_four(CBoxHandle *box)
 {
     enum { CROWD = 64 };
-    CBoxHandle *box = make_box("crowd");
     struct result results[CROWD] = {0};
     CExecutionHandle *executions[CROWD];
     char commands[CROWD][96];
@@ -60,7 +68,78 @@ void scenario_sixty_four_execs(void)
         boxlite_execution_free(executions[i]);
         clear(&results[i]);
     }
+}
+
+void scenario_sixty_four_execs(void)
+{
+    CBoxHandle *box = make_box("crowd");
+
+    for (int round = 0; round < rounds(); round++)
+        sixty_four(box);
     remove_box(box);
+}
+
+/* wait_on() - Drain a runtime of one's own until something has come. */
+static void wait_on(CBoxliteRuntime *own, const int *counter)
+{
+    CBoxliteError failure = {BOXLITE_OK, NULL};
+
+    while (!*counter)
+        CHECK(boxlite_runtime_drain(own, -1, &failure) >= 0);
+}
+
+/* whole_life() - A box from its making to its removal, in a thread and a runtime of its own. */
+static void *whole_life(void *data)
+{
+    int number = (int)(intptr_t)data;
+    char text[96];
+    const char *const args[] = {"-c", text};
+    BoxliteCommand command = {.command = "sh", .args = args, .argc = 2};
+    CBoxliteRuntime *own = NULL;
+    CBoxliteOptions *options = NULL;
+    CExecutionHandle *execution = NULL;
+    CBoxliteError failure = {BOXLITE_OK, NULL};
+    struct result made = {0}, ended = {0}, removed = {0};
+
+    snprintf(text, sizeof text, "head -c %d /dev/zero | tr '\\0' x; exit %d", 100000 + number, number);
+    CHECK(boxlite_runtime_new(NULL, NULL, 0, &own, &failure) == BOXLITE_OK);
+    CHECK(boxlite_options_new("busybox", &options, &failure) == BOXLITE_OK);
+    boxlite_options_set_memory(options, 192);
+    boxlite_options_set_auto_remove(options, 0);
+    CHECK(boxlite_create_box(own, options, on_box, &made, &failure) == BOXLITE_OK);
+    wait_on(own, &made.done);
+    if (!made.box)
+        fprintf(stderr, "create: %s\n", made.message);
+    CHECK(made.box && boxlite_box_exec(made.box, &command, &execution, &failure) == BOXLITE_OK);
+    boxlite_execution_on_stdout(execution, on_out, &ended, NULL);
+    boxlite_execution_on_exit(execution, on_exit_code, &ended, NULL);
+    wait_on(own, &ended.done);
+    CHECK(ended.exit_code == number && ended.out_length == (size_t)(100000 + number));
+    CHECK(strspn(ended.out, "x") == ended.out_length);
+
+    char *id = boxlite_box_id(made.box);
+
+    CHECK(boxlite_remove(own, id, 1, on_done, &removed, &failure) == BOXLITE_OK);
+    wait_on(own, &removed.done);
+    CHECK(removed.code == BOXLITE_OK);
+    boxlite_free_string(id);
+    boxlite_execution_free(execution);
+    clear(&made);
+    clear(&ended);
+    boxlite_runtime_free(own);
+    return NULL;
+}
+
+void scenario_eight_boxes_from_eight_threads(void)
+{
+    for (int round = 0; round < rounds(); round++) {
+        pthread_t threads[8];
+
+        for (intptr_t i = 0; i < 8; i++)
+            CHECK(pthread_create(&threads[i], NULL, whole_life, (void *)i) == 0);
+        for (int i = 0; i < 8; i++)
+            pthread_join(threads[i], NULL);
+    }
 }
 
 /* threads_now() - How many this process has. */
@@ -79,7 +158,7 @@ static int threads_now(void)
 
 void scenario_waiting_costs_no_thread(void)
 {
-    enum { CROWD = 100 };
+    enum { CROWD = 200 };
     CBoxHandle *box = make_box("waiting");
     struct result results[CROWD] = {0};
     CExecutionHandle *executions[CROWD];
