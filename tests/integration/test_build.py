@@ -52,7 +52,8 @@ def test_stock_initramfs_lists_modules_after_what_they_need():
     entries = unpack_cpio((BUILD / "guest" / "stock" / "initramfs").read_bytes())
     order = entries["modules/order"][1].decode().splitlines()
     assert sorted(f"modules/{name}" for name in order) == sorted(n for n in entries if n.endswith(".ko"))
-    assert order.index("virtio_ring.ko") < order.index("virtio.ko") < order.index("virtio_mmio.ko")
+    # Which of the two needs the other differs between releases of the kernel; the loop below reads it from the modules.
+    assert max(order.index("virtio_ring.ko"), order.index("virtio.ko")) < order.index("virtio_mmio.ko")
     seen = set()
     for name in order:
         content = entries[f"modules/{name}"][1]
