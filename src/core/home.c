@@ -75,17 +75,26 @@ static const char *network_name(int fd)
     return NULL;
 }
 
-/* probe_locks() - Whether a lock taken through one descriptor is seen through another. Return: 0; -1 with errno */
+/*
+ * probe_locks() - Whether a lock taken through one open file is seen through another. Return: 0; -1 with errno
+ *
+ * Several programs may probe at once, and each removes the file when it is done. So the second open goes through the first one's
+ * descriptor: by then another may stand at the name, or none.
+ */
 static int probe_locks(int home_fd)
 {
+    char again[32];
     cleanup_close int one = openat(home_fd, PROBE_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    cleanup_close int two = openat(home_fd, PROBE_FILE, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    snprintf(again, sizeof again, "/proc/self/fd/%d", one);
+
+    cleanup_close int two = one < 0 ? -1 : open(again, O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET}, seen = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int failed = one < 0 || two < 0 || fcntl(one, F_OFD_SETLK, &lock) < 0 || fcntl(two, F_OFD_GETLK, &seen) < 0;
     int saved = failed ? errno : seen.l_type == F_UNLCK ? ENOLCK : 0;
 
     BL_CRASH_POINT("open:locks-probed");
-    /* Several programs may probe at once: read locks do not hinder each other, and whoever comes late removes nothing. */
+    /* Read locks do not hinder each other, and whoever comes late removes nothing. */
     unlinkat(home_fd, PROBE_FILE, 0);
     errno = saved;
     return saved ? -1 : 0;
