@@ -129,6 +129,10 @@ enum BoxliteErrorCode capi_report(CBoxliteError *out_error, const struct bl_erro
 enum BoxliteErrorCode capi_reject(CBoxliteError *out_error, enum bl_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 enum BoxliteErrorCode capi_no_memory(CBoxliteError *out_error);
+/* capi_memory_error() - For a completion whose result could not be built; give it back with boxlite_error_free(). */
+CBoxliteError capi_memory_error(void);
+/* capi_text() - A copy; public strings are never NULL, so that bindings need not look. Return: NULL when memory ran out */
+char *capi_text(const char *text);
 /* capi_ok() - Leave a clean error behind. Return: BOXLITE_OK */
 enum BoxliteErrorCode capi_ok(CBoxliteError *out_error);
 

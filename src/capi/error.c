@@ -37,6 +37,19 @@ enum BoxliteErrorCode capi_no_memory(CBoxliteError *out_error)
     return capi_report(out_error, &err);
 }
 
+CBoxliteError capi_memory_error(void)
+{
+    CBoxliteError error = {BOXLITE_OK, NULL};
+
+    capi_no_memory(&error);
+    return error;
+}
+
+char *capi_text(const char *text)
+{
+    return strdup(text ? text : "");
+}
+
 enum BoxliteErrorCode capi_ok(CBoxliteError *out_error)
 {
     if (out_error)

@@ -20,11 +20,6 @@ struct image_op {
     CBoxImagePullCb on_pulled;
 };
 
-static char *text_or_empty(const char *text)
-{
-    return strdup(text ? text : "");
-}
-
 enum BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *runtime, CBoxliteImageHandle **out_handle, CBoxliteError *out_error)
 {
     enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
@@ -129,10 +124,10 @@ static CImageInfoList *make_list(const struct image_op *op)
         CImageInfo *info = &list->items[list->count++];
 
         *info = (CImageInfo){
-            .reference = text_or_empty(image->reference),
-            .repository = text_or_empty(image->repository),
-            .tag = text_or_empty(image->tag),
-            .id = text_or_empty(image->config_digest),
+            .reference = capi_text(image->reference),
+            .repository = capi_text(image->repository),
+            .tag = capi_text(image->tag),
+            .id = capi_text(image->config_digest),
             .cached_at = image->loaded_at,
             .size = image->content_bytes,
             .has_size = 1,
@@ -147,22 +142,13 @@ static CImageInfoList *make_list(const struct image_op *op)
     return NULL;
 }
 
-/* no_memory() - The one failure that is left when a result can't be built. */
-static CBoxliteError no_memory(void)
-{
-    CBoxliteError error = {BOXLITE_OK, NULL};
-
-    capi_no_memory(&error);
-    return error;
-}
-
 static void list_complete(struct capi_op *base, CBoxliteError *error)
 {
     struct image_op *op = (struct image_op *)base;
     CImageInfoList *list = error ? NULL : make_list(op);
 
     if (!error && !list) {
-        CBoxliteError own = no_memory();
+        CBoxliteError own = capi_memory_error();
 
         op->on_list(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -224,7 +210,7 @@ static CImageDetail *make_detail(const struct image_op *op)
 
     if (!detail)
         return NULL;
-    detail->name = text_or_empty(op->name);
+    detail->name = capi_text(op->name);
     detail->tags = calloc(op->count, sizeof *detail->tags);
     detail->versions = calloc(op->count, sizeof *detail->versions);
 
@@ -234,12 +220,12 @@ static CImageDetail *make_detail(const struct image_op *op)
         const struct bl_image *image = op->images[i];
         CImageVersion *version = &detail->versions[i];
 
-        detail->tags[detail->tags_count++] = text_or_empty(image->tag);
+        detail->tags[detail->tags_count++] = capi_text(image->tag);
         *version = (CImageVersion){
-            .digest = text_or_empty(image->manifest_digest),
+            .digest = capi_text(image->manifest_digest),
             .size_bytes = image->content_bytes,
             .has_size = 1,
-            .source_ref = text_or_empty(image->reference),
+            .source_ref = capi_text(image->reference),
             .recorded_at = image->loaded_at,
         };
         detail->versions_count++;
@@ -257,7 +243,7 @@ static void detail_complete(struct capi_op *base, CBoxliteError *error)
     CImageDetail *detail = error ? NULL : make_detail(op);
 
     if (!error && !detail) {
-        CBoxliteError own = no_memory();
+        CBoxliteError own = capi_memory_error();
 
         op->on_detail(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -385,8 +371,8 @@ static CImagePullResult *make_pull_result(const struct bl_image *image)
     if (!result)
         return NULL;
     *result = (CImagePullResult){
-        .reference = text_or_empty(image->reference),
-        .config_digest = text_or_empty(image->config_digest),
+        .reference = capi_text(image->reference),
+        .config_digest = capi_text(image->config_digest),
         .layer_count = (int)image->layer_count,
     };
     if (result->reference && result->config_digest)
@@ -401,7 +387,7 @@ static void pull_complete(struct capi_op *base, CBoxliteError *error)
     CImagePullResult *result = error ? NULL : make_pull_result(op->images[0]);
 
     if (!error && !result) {
-        CBoxliteError own = no_memory();
+        CBoxliteError own = capi_memory_error();
 
         op->on_pulled(NULL, &own, base->user_data);
         boxlite_error_free(&own);

@@ -15,12 +15,6 @@ struct info_op {
     CBoxInfoListCb on_list;
 };
 
-/* text_or_empty() - Public strings are never NULL, so that bindings need not look. */
-static char *text_or_empty(const char *text)
-{
-    return strdup(text ? text : "");
-}
-
 static void clear_box_info(CBoxInfo *info)
 {
     free(info->id);
@@ -38,10 +32,10 @@ static void clear_box_info(CBoxInfo *info)
 static int fill(const struct bl_box_info *from, CBoxInfo *to)
 {
     *to = (CBoxInfo){
-        .id = text_or_empty(from->id),
-        .name = text_or_empty(from->name),
-        .image = text_or_empty(from->image),
-        .status = text_or_empty(bl_box_status_name(from->status)),
+        .id = capi_text(from->id),
+        .name = capi_text(from->name),
+        .image = capi_text(from->image),
+        .status = capi_text(bl_box_status_name(from->status)),
         .running = from->status == BL_BOX_RUNNING,
         .pid = (int)from->pid,
         .cpus = (int)from->cpus,
@@ -51,7 +45,7 @@ static int fill(const struct bl_box_info *from, CBoxInfo *to)
         .network = calloc(1, sizeof(CNetworkInfo)),
         .started_at = from->started_at_ms,
         .last_activity_at = from->ended_at_ms ? from->ended_at_ms : from->started_at_ms,
-        .resolved_image_digest = text_or_empty(from->image_digest),
+        .resolved_image_digest = capi_text(from->image_digest),
     };
 
     bool failed = !to->id || !to->name || !to->image || !to->status || !to->network || !to->resolved_image_digest;
@@ -116,22 +110,13 @@ static int one_work(struct capi_op *base, struct bl_error *err)
     return failed;
 }
 
-/* no_memory() - The error of a completion whose result could not be built. */
-static CBoxliteError no_memory(void)
-{
-    CBoxliteError error = {BOXLITE_OK, NULL};
-
-    capi_no_memory(&error);
-    return error;
-}
-
 static void one_complete(struct capi_op *base, CBoxliteError *error)
 {
     struct info_op *op = (struct info_op *)base;
     CBoxInfo *info = error ? NULL : calloc(1, sizeof *info);
 
     if (!error && (!info || fill(&op->info, info) < 0)) {
-        CBoxliteError own = no_memory();
+        CBoxliteError own = capi_memory_error();
 
         free(info);
         op->on_info(NULL, &own, base->user_data);
@@ -182,7 +167,7 @@ static void list_complete(struct capi_op *base, CBoxliteError *error)
     CBoxInfoList *list = error ? NULL : make_list(op);
 
     if (!error && !list) {
-        CBoxliteError own = no_memory();
+        CBoxliteError own = capi_memory_error();
 
         op->on_list(NULL, &own, base->user_data);
         boxlite_error_free(&own);
