@@ -147,11 +147,8 @@ class Home:
         return self.path / "boxes" / identity
 
     def shim(self, identity):
-        """Pid of the shim that serves a box, found as the leak check finds it; None when there is none."""
-        for pid, how in leaks.processes(self.path, [identity]).items():
-            if how.startswith("has the id"):
-                return pid
-        return None
+        """Pid of the shim that serves a box; None when there is none."""
+        return next(iter(leaks.shims([identity])), None)
 
     def note_ids(self):
         with contextlib.suppress(FileNotFoundError):

@@ -73,6 +73,16 @@ def processes(home, ids):
     return found
 
 
+def shims(ids):
+    """Pids of the shims of these boxes: the id is all that they were given, while a command that names a box has words around it."""
+    ids, found = {name.encode() for name in ids}, []
+    for process in pathlib.Path("/proc").iterdir():
+        arguments = _read(process / "cmdline").split(b"\0") if process.name.isdigit() else []
+        if len(arguments) == 3 and arguments[1] in ids and pathlib.PurePath(os.fsdecode(arguments[0])).name == "boxlite-shim":
+            found.append(int(process.name))
+    return found
+
+
 def wait_gone(pids, seconds):
     """Waits until these processes have ended. Return: those that have not"""
     deadline, left = time.monotonic() + seconds, set()
