@@ -9,6 +9,7 @@
 #define BL_CLI_FORMAT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +24,23 @@
  * @cells: @rows times @columns strings, row by row
  */
 void bl_table_print(FILE *out, const char *const *header, size_t columns, const char *const *cells, size_t rows);
+
+/* How the rows of one kind of list are shown. */
+struct bl_listing {
+    const char *const *header;
+    size_t columns;
+    size_t row_bytes;                                   /* of the caller's struct of one row */
+    const char *(*id)(const void *row);                 /* all that --quiet prints of it */
+    void (*cells)(const void *row, const char **cells); /* its texts, one a column; they belong to the row */
+    json_t *(*json)(const void *row);                   /* a new object */
+};
+/*
+ * bl_listing_print() - Print rows as --quiet and --format ask
+ * @format: table, json or yaml; NULL: table
+ *
+ * Return: exit code
+ */
+int bl_listing_print(const struct bl_listing *listing, const void *rows, size_t count, const char *format, bool quiet);
 
 /* bl_json_text() - A JSON string of any bytes: what is not UTF-8 becomes '?'; null for NULL. */
 json_t *bl_json_text(const char *text);

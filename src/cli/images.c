@@ -41,58 +41,41 @@ static void fill_row(struct row *row, const struct bl_image *image)
     bl_format_bytes(row->readable_size, image->content_bytes);
 }
 
-static int print_table(const struct row *rows, size_t count)
+static const char *id_of(const void *row)
 {
-    cleanup_free const char **cells = calloc(count * COLUMNS + 1, sizeof *cells);
-
-    if (!cells)
-        return BL_EXIT_FAILURE;
-    for (size_t i = 0; i < count; i++) {
-        const char *const cell[COLUMNS] = {rows[i].repository, rows[i].tag, rows[i].id, rows[i].created, rows[i].readable_size};
-
-        memcpy(cells + i * COLUMNS, cell, sizeof cell);
-    }
-    bl_table_print(stdout, header, COLUMNS, cells, count);
-    return 0;
+    return ((const struct row *)row)->digest;
 }
 
-static json_t *make_json(const struct row *rows, size_t count)
+static void cells_of(const void *data, const char **cells)
 {
-    json_t *array = json_array();
+    const struct row *row = data;
+    const char *const texts[COLUMNS] = {row->repository, row->tag, row->id, row->created, row->readable_size};
 
-    for (size_t i = 0; i < count; i++) {
-        json_t *object = json_object();
-
-        json_object_set_new(object, "Repository", bl_json_text(rows[i].repository));
-        json_object_set_new(object, "Tag", bl_json_text(rows[i].tag));
-        json_object_set_new(object, "ID", bl_json_text(rows[i].id));
-        json_object_set_new(object, "Digest", bl_json_text(rows[i].digest));
-        json_object_set_new(object, "CreatedAt", bl_json_text(rows[i].created));
-        json_object_set_new(object, "Size", json_integer((json_int_t)rows[i].size));
-        json_array_append_new(array, object);
-    }
-    return array;
+    memcpy(cells, texts, sizeof texts);
 }
 
-static int print_rows(const struct images_values *values, const struct row *rows, size_t count)
+static json_t *json_of(const void *data)
 {
-    if (values->quiet) {
-        for (size_t i = 0; i < count; i++)
-            puts(rows[i].digest);
-        return 0;
-    }
-    if (!values->format || !strcmp(values->format, "table"))
-        return print_table(rows, count);
+    const struct row *row = data;
+    json_t *object = json_object();
 
-    json_t *value = make_json(rows, count);
-
-    if (!strcmp(values->format, "json"))
-        bl_json_print(stdout, value);
-    else
-        bl_yaml_print(stdout, value);
-    json_decref(value);
-    return 0;
+    json_object_set_new(object, "Repository", bl_json_text(row->repository));
+    json_object_set_new(object, "Tag", bl_json_text(row->tag));
+    json_object_set_new(object, "ID", bl_json_text(row->id));
+    json_object_set_new(object, "Digest", bl_json_text(row->digest));
+    json_object_set_new(object, "CreatedAt", bl_json_text(row->created));
+    json_object_set_new(object, "Size", json_integer((json_int_t)row->size));
+    return object;
 }
+
+static const struct bl_listing listing = {
+    .header = header,
+    .columns = COLUMNS,
+    .row_bytes = sizeof(struct row),
+    .id = id_of,
+    .cells = cells_of,
+    .json = json_of,
+};
 
 static int run_images(struct bl_cli *cli, void *data)
 {
@@ -113,7 +96,7 @@ static int run_images(struct bl_cli *cli, void *data)
 
     for (size_t i = 0; rows && i < count; i++)
         fill_row(&rows[i], list[i]);
-    code = rows ? print_rows(values, rows, count) : BL_EXIT_FAILURE;
+    code = rows ? bl_listing_print(&listing, rows, count, values->format, values->quiet) : BL_EXIT_FAILURE;
     bl_image_free_list(list, count);
     return code;
 }

@@ -40,58 +40,41 @@ static bool is_active(enum bl_box_status status)
     return status == BL_BOX_RUNNING || status == BL_BOX_PAUSED || status == BL_BOX_STARTING || status == BL_BOX_STOPPING;
 }
 
-static int print_table(const struct row *rows, size_t count)
+static const char *id_of(const void *row)
 {
-    cleanup_free const char **cells = calloc(count * COLUMNS + 1, sizeof *cells);
-
-    if (!cells)
-        return BL_EXIT_FAILURE;
-    for (size_t i = 0; i < count; i++) {
-        const char *const cell[COLUMNS] = {rows[i].id, rows[i].image, rows[i].status, rows[i].created, "", rows[i].name};
-
-        memcpy(cells + i * COLUMNS, cell, sizeof cell);
-    }
-    bl_table_print(stdout, header, COLUMNS, cells, count);
-    return 0;
+    return ((const struct row *)row)->id;
 }
 
-static json_t *make_json(const struct row *rows, size_t count)
+static void cells_of(const void *data, const char **cells)
 {
-    json_t *array = json_array();
+    const struct row *row = data;
+    const char *const texts[COLUMNS] = {row->id, row->image, row->status, row->created, "", row->name};
 
-    for (size_t i = 0; i < count; i++) {
-        json_t *object = json_object();
-
-        json_object_set_new(object, "ID", bl_json_text(rows[i].id));
-        json_object_set_new(object, "Image", bl_json_text(rows[i].image));
-        json_object_set_new(object, "Status", bl_json_text(rows[i].status));
-        json_object_set_new(object, "CreatedAt", bl_json_text(rows[i].created));
-        json_object_set_new(object, "Ports", json_string(""));
-        json_object_set_new(object, "Names", bl_json_text(rows[i].name));
-        json_array_append_new(array, object);
-    }
-    return array;
+    memcpy(cells, texts, sizeof texts);
 }
 
-static int print_rows(const struct list_values *values, const struct row *rows, size_t count)
+static json_t *json_of(const void *data)
 {
-    if (values->quiet) {
-        for (size_t i = 0; i < count; i++)
-            puts(rows[i].id);
-        return 0;
-    }
-    if (!values->format || !strcmp(values->format, "table"))
-        return print_table(rows, count);
+    const struct row *row = data;
+    json_t *object = json_object();
 
-    json_t *value = make_json(rows, count);
-
-    if (!strcmp(values->format, "json"))
-        bl_json_print(stdout, value);
-    else
-        bl_yaml_print(stdout, value);
-    json_decref(value);
-    return 0;
+    json_object_set_new(object, "ID", bl_json_text(row->id));
+    json_object_set_new(object, "Image", bl_json_text(row->image));
+    json_object_set_new(object, "Status", bl_json_text(row->status));
+    json_object_set_new(object, "CreatedAt", bl_json_text(row->created));
+    json_object_set_new(object, "Ports", json_string(""));
+    json_object_set_new(object, "Names", bl_json_text(row->name));
+    return object;
 }
+
+static const struct bl_listing listing = {
+    .header = header,
+    .columns = COLUMNS,
+    .row_bytes = sizeof(struct row),
+    .id = id_of,
+    .cells = cells_of,
+    .json = json_of,
+};
 
 static int run(struct bl_cli *cli, void *data)
 {
@@ -113,7 +96,7 @@ static int run(struct bl_cli *cli, void *data)
     for (size_t i = 0; rows && i < count; i++)
         if (values->all || is_active(list[i].status))
             fill_row(&rows[shown++], &list[i]);
-    code = rows ? print_rows(values, rows, shown) : BL_EXIT_FAILURE;
+    code = rows ? bl_listing_print(&listing, rows, shown, values->format, values->quiet) : BL_EXIT_FAILURE;
     bl_box_list_free(list, count);
     return code;
 }

@@ -210,6 +210,16 @@ struct bl_buffer tar_of(const struct entry *entries)
     return tar;
 }
 
+struct bl_buffer small_layer(void)
+{
+    return tar_of((struct entry[]){
+        {.path = "./", .type = '5', .mode = 0755},
+        {.path = "./bin/", .type = '5'},
+        {.path = "./bin/tool", .data = "#!/bin/sh\n", .mode = 04755, .uid = 10, .gid = 20},
+        {0},
+    });
+}
+
 static struct bl_buffer gzip(const struct bl_buffer *bytes)
 {
     struct bl_buffer out = TAR_INIT;

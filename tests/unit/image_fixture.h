@@ -16,6 +16,14 @@
 #include "base/buffer.h"
 #include "image/image.h"
 
+/* must() - Success, or the message. */
+#define must(call)                                                                                                                 \
+    do {                                                                                                                           \
+        struct bl_error err_ = BL_ERROR_INIT, *err = &err_;                                                                        \
+        if (call)                                                                                                                  \
+            fail_msg("%s", err_.message);                                                                                          \
+    } while (0)
+
 /* A home in a directory of its own. */
 struct home {
     char path[64];
@@ -46,6 +54,8 @@ void tar_pax(struct bl_buffer *tar, const char *key, const void *value, size_t l
 void tar_end(struct bl_buffer *tar);
 /* tar_of() - A whole archive of entries, up to one without a path. */
 struct bl_buffer tar_of(const struct entry *entries);
+/* small_layer() - A root directory with one program in it. */
+struct bl_buffer small_layer(void);
 
 enum packing { PLAIN, GZIP, ZSTD };
 struct bl_buffer pack(const struct bl_buffer *bytes, enum packing packing);

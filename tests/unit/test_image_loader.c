@@ -35,24 +35,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* must() - Success, or the message. */
-#define must(call)                                                                                                                 \
-    do {                                                                                                                           \
-        struct bl_error err_ = BL_ERROR_INIT, *err = &err_;                                                                        \
-        if (call)                                                                                                                  \
-            fail_msg("%s", err_.message);                                                                                          \
-    } while (0)
-
-static struct bl_buffer small_layer(void)
-{
-    return tar_of((struct entry[]){
-        {.path = "./", .type = '5', .mode = 0755},
-        {.path = "./bin/", .type = '5'},
-        {.path = "./bin/tool", .data = "#!/bin/sh\n", .mode = 04755, .uid = 10, .gid = 20},
-        {0},
-    });
-}
-
 /* Every kind of source and packing gives the same disk. */
 static void reads_every_kind_of_source(void **state)
 {
