@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * qcow2.c - writing an empty overlay
+ * create.c - writing an empty overlay
  *
  * Four clusters are all that an empty image needs, and since nearly all of their bytes are zero the file is left sparse:
  *
