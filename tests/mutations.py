@@ -13,7 +13,7 @@ START, JUDGE, REAPER, IDENTITY = "test_core_start", "test_core_judge", "test_cor
 
 TABLE = [Mutation(*row) for row in (
     ("the shim gets an empty argv", "core/spawn.c",
-     "execve(plan->path, plan->argv, plan->envp);", "execve(plan->path, plan->argv + 2, plan->envp);",
+     "bl_os.execve(plan->path, plan->argv, plan->envp);", "bl_os.execve(plan->path, plan->argv + 2, plan->envp);",
      START, "the_command_line_is_the_shim_and_the_id"),
     ("the configuration stands in argv", "core/spawn.c",
      "memcpy(&argv[1], &request->id, sizeof argv[1]);", "argv[1] = (char *)bl_buffer_data(request->document);",
@@ -37,7 +37,7 @@ TABLE = [Mutation(*row) for row in (
      "                    reap(reaper, child);\n", "                    break;\n",
      REAPER, "released_children_are_reaped_all_the_same"),
     ("the reaper waits for all children", "core/reaper.c",
-     "waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG)", "waitid(P_ALL, 0, &info, WEXITED | WNOHANG)",
+     "bl_os.waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG)", "bl_os.waitid(P_ALL, 0, &info, WEXITED | WNOHANG)",
      REAPER, "only_registered_children_are_reaped"),
     ("the reaper keeps a child that somebody else reaped", "core/reaper.c",
      "child->state = BL_CHILD_LOST;", "(void)0;",
@@ -71,7 +71,7 @@ TABLE = [Mutation(*row) for row in (
      "    *holder = 0;\n    if (fd < 0)\n        return BL_LOCK_FREE;",
      JUDGE, "what_cannot_be_told_is_left_alone"),
     ("a lock is not waited for", "core/lock.c",
-     "if (fcntl(fd, F_OFD_SETLK, &attempt) == 0)", "if (fcntl(fd, F_OFD_SETLK, &attempt) == 0 || true)",
+     "if (bl_os.fcntl(fd, F_OFD_SETLK, &attempt) == 0)", "if (bl_os.fcntl(fd, F_OFD_SETLK, &attempt) == 0 || true)",
      START, "an_emulator_that_outlives_its_shim_keeps_the_box"),
     ("a directory is swept under a held lifecycle lock", "core/remove.c",
      "if (lock < 0) {\n        /* A creation", "if (lock < 0 && errno == ENOENT) {\n        /* A creation",

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 
 #define READ_CHUNK 65536
 
@@ -22,10 +23,10 @@ int bl_write_all(int fd, const void *bytes, size_t length)
 
     while (length) {
         /* A vanished reader is an error to tell, not a signal: sockets get MSG_NOSIGNAL, the rest is the caller's choice. */
-        ssize_t n = send(fd, at, length, MSG_NOSIGNAL);
+        ssize_t n = bl_os.send(fd, at, length, MSG_NOSIGNAL);
 
         if (n < 0 && errno == ENOTSOCK)
-            n = write(fd, at, length);
+            n = bl_os.write(fd, at, length);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -42,7 +43,7 @@ ssize_t bl_read_all(int fd, void *bytes, size_t length)
     size_t done = 0;
 
     while (done < length) {
-        ssize_t n = read(fd, at + done, length - done);
+        ssize_t n = bl_os.read(fd, at + done, length - done);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -57,7 +58,7 @@ ssize_t bl_read_all(int fd, void *bytes, size_t length)
 
 int bl_read_file(int dir_fd, const char *path, struct bl_buffer *out)
 {
-    cleanup_close int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+    cleanup_close int fd = bl_os.openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
         return -1;
@@ -104,14 +105,14 @@ int bl_write_file(int dir_fd, const char *name, const void *bytes, size_t length
         return -1;
     }
 
-    cleanup_close int fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    cleanup_close int fd = bl_os.openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
 
     if (fd < 0)
         return -1;
-    if (bl_write_all(fd, bytes, length) < 0 || fsync(fd) < 0 || renameat(dir_fd, temporary, dir_fd, name) < 0) {
+    if (bl_write_all(fd, bytes, length) < 0 || bl_os.fsync(fd) < 0 || bl_os.renameat(dir_fd, temporary, dir_fd, name) < 0) {
         int saved = errno;
 
-        unlinkat(dir_fd, temporary, 0);
+        bl_os.unlinkat(dir_fd, temporary, 0);
         errno = saved;
         return -1;
     }
@@ -132,12 +133,12 @@ int bl_make_dirs(const char *path)
         slash = strchr(slash, '/');
         if (slash)
             *slash = '\0';
-        if (mkdir(part, 0700) < 0 && errno != EEXIST && errno != EISDIR) {
+        if (bl_os.mkdir(part, 0700) < 0 && errno != EEXIST && errno != EISDIR) {
             struct stat there;
             int saved = errno;
 
             /* A read-only or foreign parent that exists already is fine. */
-            if (stat(part, &there) < 0) {
+            if (bl_os.stat(part, &there) < 0) {
                 errno = saved;
                 return -1;
             }
@@ -149,7 +150,7 @@ int bl_make_dirs(const char *path)
 
     struct stat made;
 
-    if (stat(path, &made) < 0)
+    if (bl_os.stat(path, &made) < 0)
         return -1;
     if (!S_ISDIR(made.st_mode)) {
         errno = ENOTDIR;
@@ -160,36 +161,36 @@ int bl_make_dirs(const char *path)
 
 int bl_remove_tree(int dir_fd, const char *name)
 {
-    if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
+    if (bl_os.unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -1;
 
-    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = bl_os.openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (fd < 0)
         return -1;
 
-    cleanup_dir DIR *dir = fdopendir(fd);
+    cleanup_dir DIR *dir = bl_os.fdopendir(fd);
 
     if (!dir) {
         close(fd);
         return -1;
     }
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (bl_remove_tree(dirfd(dir), entry->d_name) < 0)
             return -1;
     }
-    return unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
+    return bl_os.unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
 }
 
 int bl_set_nonblocking(int fd)
 {
-    int flags = fcntl(fd, F_GETFL);
+    int flags = bl_os.fcntl(fd, F_GETFL);
 
-    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    return flags < 0 ? -1 : bl_os.fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
 int bl_random_bytes(void *bytes, size_t length)
@@ -197,7 +198,7 @@ int bl_random_bytes(void *bytes, size_t length)
     uint8_t *at = bytes;
 
     while (length) {
-        ssize_t n = getrandom(at, length, 0);
+        ssize_t n = bl_os.getrandom(at, length, 0);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -226,11 +227,11 @@ static int unix_address(int dir_fd, const char *name, struct sockaddr_un *addres
 int bl_unix_connect(int dir_fd, const char *name)
 {
     struct sockaddr_un address;
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cleanup_close int fd = bl_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0 || unix_address(dir_fd, name, &address) < 0)
         return -1;
-    while (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    while (bl_os.connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         if (errno != EINTR)
             return -1;
     return bl_steal_fd(&fd);
@@ -239,14 +240,15 @@ int bl_unix_connect(int dir_fd, const char *name)
 int bl_unix_listen(int dir_fd, const char *name)
 {
     struct sockaddr_un address;
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cleanup_close int fd = bl_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0 || unix_address(dir_fd, name, &address) < 0)
         return -1;
-    if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+    if (bl_os.unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
         return -1;
     /* The mode of the bound file is the socket's own mode: set before bind(), there is no moment when others can connect. */
-    if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, SOMAXCONN) < 0)
+    if (bl_os.fchmod(fd, 0600) < 0 || bl_os.bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+        bl_os.listen(fd, SOMAXCONN) < 0)
         return -1;
     return bl_steal_fd(&fd);
 }

@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/os.h"
 
 int bl_loop_init(struct bl_loop *loop)
 {
-    *loop = (struct bl_loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+    *loop = (struct bl_loop){.epoll_fd = bl_os.epoll_create1(EPOLL_CLOEXEC)};
     return loop->epoll_fd < 0 ? -1 : 0;
 }
 
@@ -28,7 +29,7 @@ int bl_source_add(struct bl_loop *loop, struct bl_source *source)
 {
     struct epoll_event event = {.events = source->events, .data.ptr = source};
 
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
+    if (bl_os.epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0)
         return -1;
     source->loop = loop;
     return 0;
@@ -41,7 +42,7 @@ void bl_source_watch(struct bl_source *source, uint32_t events)
     if (!source->loop || source->events == events)
         return;
     source->events = events;
-    epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
+    bl_os.epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
 }
 
 void bl_source_remove(struct bl_source *source)
@@ -50,7 +51,7 @@ void bl_source_remove(struct bl_source *source)
 
     if (!loop)
         return;
-    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+    bl_os.epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
     for (int i = 0; i < loop->round_length; i++)
         if (loop->round[i] == source)
             loop->round[i] = NULL;
@@ -109,7 +110,7 @@ int bl_loop_step(struct bl_loop *loop, int timeout_ms)
             timeout_ms = left;
     }
 
-    int count = epoll_wait(loop->epoll_fd, events, BL_LOOP_EVENTS, timeout_ms);
+    int count = bl_os.epoll_wait(loop->epoll_fd, events, BL_LOOP_EVENTS, timeout_ms);
 
     if (count < 0 && errno != EINTR)
         return -1;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "core/lock.h"
 #include "proto/launch.h"
 
@@ -70,23 +71,23 @@ void bl_change_reason(struct bl_record *record, const char *reason)
 
 void bl_clean_up_box(struct bl_runtime *runtime, const char *id)
 {
-    int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0)
         return;
-    unlinkat(fd, BL_FILE_CONTROL_SOCKET, 0);
-    unlinkat(fd, BL_FILE_SHIM_PID, 0);
+    bl_os.unlinkat(fd, BL_FILE_CONTROL_SOCKET, 0);
+    bl_os.unlinkat(fd, BL_FILE_SHIM_PID, 0);
 
-    cleanup_dir DIR *dir = fdopendir(fd);
+    cleanup_dir DIR *dir = bl_os.fdopendir(fd);
 
     if (!dir) {
         close(fd);
         return;
     }
     /* What bl_write_file() had not renamed yet. */
-    for (struct dirent *entry; (entry = readdir(dir));)
+    for (struct dirent *entry; (entry = bl_os.readdir(dir));)
         if (entry->d_name[0] == '.' && entry->d_type == DT_REG)
-            unlinkat(fd, entry->d_name, 0);
+            bl_os.unlinkat(fd, entry->d_name, 0);
 }
 
 void bl_log_tail(struct bl_runtime *runtime, const char *id, const char *name, int64_t offset, char *out, size_t size)
@@ -96,15 +97,15 @@ void bl_log_tail(struct bl_runtime *runtime, const char *id, const char *name, i
     *out = '\0';
     snprintf(path, sizeof path, "%s/%s", id, name);
 
-    cleanup_close int fd = openat(runtime->boxes_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    cleanup_close int fd = bl_os.openat(runtime->boxes_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    off_t end = fd < 0 ? -1 : bl_os.lseek(fd, 0, SEEK_END);
 
     if (end < 0 || end <= offset)
         return;
     if (end - offset > (off_t)size - 1)
         offset = end - (off_t)size + 1;
 
-    ssize_t n = pread(fd, out, size - 1, (off_t)offset);
+    ssize_t n = bl_os.pread(fd, out, size - 1, (off_t)offset);
 
     out[n < 0 ? 0 : n] = '\0';
     for (unsigned char *p = (unsigned char *)out; *p; p++)

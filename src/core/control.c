@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "proto/launch.h"
 #include "proto/messages.h"
 
@@ -23,13 +24,13 @@
 int bl_control_connect(int boxes_fd, const char *id)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    cleanup_close int dir = openat(boxes_fd, id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cleanup_close int dir = bl_os.openat(boxes_fd, id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int fd = bl_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (dir < 0 || fd < 0)
         return -1;
     snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", dir, BL_FILE_CONTROL_SOCKET);
-    while (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    while (bl_os.connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         if (errno != EINTR)
             return -1;
     return bl_steal_fd(&fd);
@@ -62,7 +63,7 @@ int bl_control_stop(int boxes_fd, const char *id, uint32_t grace_ms)
         return -1;
     }
     /* So few bytes always fit an empty socket. */
-    if (send(fd, bl_buffer_data(&out), out.length, MSG_NOSIGNAL) != (ssize_t)out.length)
+    if (bl_os.send(fd, bl_buffer_data(&out), out.length, MSG_NOSIGNAL) != (ssize_t)out.length)
         return -1;
     return bl_steal_fd(&fd);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "core/change.h"
 #include "proto/messages.h"
@@ -184,7 +185,7 @@ static int move_bytes(struct copy *copy, struct bl_session *session, int cancel_
         if (send_more(copy, session, err) < 0)
             return -1;
         polled[0].events = bl_session_poll_events(session);
-        if (poll(polled, 2, -1) < 0 && errno != EINTR)
+        if (bl_os.poll(polled, 2, -1) < 0 && errno != EINTR)
             return bl_fail(err, BL_INTERNAL, errno, "wait for the copy");
         if (polled[1].revents)
             return bl_fail(err, BL_STOPPED, 0, "the copy was cancelled");

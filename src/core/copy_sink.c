@@ -23,6 +23,8 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
+#include "base/strings.h"
 #include "core/copy.h"
 #include "proto/messages.h"
 
@@ -62,7 +64,7 @@ static int open_beneath(int root_fd, const char *path)
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
 
-    return (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof how);
+    return bl_os.openat2(root_fd, *path ? path : ".", &how, sizeof how);
 }
 
 /* split_target() - Where the copy lands and under which name, when @path is not an existing directory. Return: 0; -1 with errno */
@@ -87,7 +89,7 @@ static int split_target(struct bl_tree_sink *sink, const char *path)
         return -1;
     if (slash)
         slash[slash == copy] = '\0';
-    sink->root_fd = open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    sink->root_fd = bl_os.open(slash ? copy : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return sink->root_fd < 0 ? -1 : 0;
 }
 
@@ -103,7 +105,7 @@ int bl_tree_sink_open(const char *path, const char *name, bool content_only, boo
     }
     sink->parent_fd = sink->file_fd = -1;
     sink->no_overwrite = no_overwrite;
-    sink->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    sink->root_fd = bl_os.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     int failed = 0;
 
@@ -135,13 +137,11 @@ static int sink_error(const struct bl_tree_sink *sink, const char *what, const c
 /* place_of() - Where an entry lands, relative to the landing directory. Return: allocated; NULL when memory ran out */
 static char *place_of(const struct bl_tree_sink *sink, const char *path)
 {
-    char *place = NULL;
-
     if (strcmp(sink->top, ".") == 0)
         return strdup(path);
     if (!*path)
         return strdup(sink->top);
-    return asprintf(&place, "%s/%s", sink->top, path) < 0 ? NULL : place;
+    return bl_format("%s/%s", sink->top, path);
 }
 
 /* enter_parent() - Have the directory of a place open in parent_fd. @name: set to the last component. Return: 0; -1 with errno */
@@ -170,13 +170,13 @@ static int make_way(const struct bl_tree_sink *sink, const char *name)
     if (sink->no_overwrite) {
         struct stat there;
 
-        if (fstatat(sink->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (bl_os.fstatat(sink->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
             errno = EEXIST;
             return -1;
         }
         return errno == ENOENT ? 0 : -1;
     }
-    return unlinkat(sink->parent_fd, name, 0) < 0 && errno != ENOENT ? -1 : 0;
+    return bl_os.unlinkat(sink->parent_fd, name, 0) < 0 && errno != ENOENT ? -1 : 0;
 }
 
 /* remember_directory() - It gets mode and time at the end. Return: 0; -1 with errno */
@@ -208,11 +208,11 @@ static int make_directory(struct bl_tree_sink *sink, const char *name, const str
 {
     struct stat there;
 
-    if (!*name || mkdirat(sink->parent_fd, name, 0700) < 0) {
+    if (!*name || bl_os.mkdirat(sink->parent_fd, name, 0700) < 0) {
         /* One that exists is filled, and stays as it is; "" is the landing directory itself. */
         if (!*name)
             return 0;
-        if (errno != EEXIST || fstatat(sink->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+        if (errno != EEXIST || bl_os.fstatat(sink->parent_fd, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
             return -1;
         errno = ENOTDIR;
         return S_ISDIR(there.st_mode) ? 0 : -1;
@@ -224,7 +224,7 @@ static int make_file(struct bl_tree_sink *sink, const char *name, const struct b
 {
     if (make_way(sink, name) < 0)
         return -1;
-    sink->file_fd = openat(sink->parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    sink->file_fd = bl_os.openat(sink->parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (sink->file_fd < 0)
         return -1;
     snprintf(sink->file_name, sizeof sink->file_name, "%s", name);
@@ -249,7 +249,7 @@ static int make_hard_link(struct bl_tree_sink *sink, const char *name, const cha
 
     if (dir < 0 || make_way(sink, name) < 0)
         return -1;
-    return linkat(dir, slash ? slash + 1 : place, sink->parent_fd, name, 0);
+    return bl_os.linkat(dir, slash ? slash + 1 : place, sink->parent_fd, name, 0);
 }
 
 static struct timespec to_time(uint64_t ns)
@@ -263,10 +263,10 @@ static int make_other(struct bl_tree_sink *sink, const char *name, const struct 
 
     if (make_way(sink, name) < 0)
         return -1;
-    if (entry->type == BL_ENTRY_SYMLINK ? symlinkat(entry->link, sink->parent_fd, name) < 0
+    if (entry->type == BL_ENTRY_SYMLINK ? bl_os.symlinkat(entry->link, sink->parent_fd, name) < 0
                                         : mkfifoat(sink->parent_fd, name, entry->mode & 0777) < 0)
         return -1;
-    utimensat(sink->parent_fd, name, times, AT_SYMLINK_NOFOLLOW);
+    bl_os.utimensat(sink->parent_fd, name, times, AT_SYMLINK_NOFOLLOW);
     return 0;
 }
 
@@ -338,9 +338,9 @@ int bl_tree_sink_content_end(void *data, struct bl_error *err)
     struct bl_tree_sink *sink = data;
     const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, to_time(sink->file_mtime_ns)};
 
-    if (fchmod(sink->file_fd, sink->file_mode & 0777) < 0)
+    if (bl_os.fchmod(sink->file_fd, sink->file_mode & 0777) < 0)
         return sink_error(sink, "set the mode of", sink->file_name, err);
-    futimens(sink->file_fd, times);
+    bl_os.futimens(sink->file_fd, times);
     if (close(bl_steal_fd(&sink->file_fd)) < 0)
         return sink_error(sink, "write", sink->file_name, err);
     return 0;
@@ -358,9 +358,9 @@ int bl_tree_sink_end(void *data, struct bl_error *err)
         const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, to_time(dir->mtime_ns)};
         cleanup_close int fd = open_beneath(sink->root_fd, dir->path);
 
-        if (fd < 0 || fchmod(fd, dir->mode & 0777) < 0)
+        if (fd < 0 || bl_os.fchmod(fd, dir->mode & 0777) < 0)
             return sink_error(sink, "set the mode of", dir->path, err);
-        futimens(fd, times);
+        bl_os.futimens(fd, times);
     }
     return 0;
 }
@@ -370,7 +370,7 @@ void bl_tree_sink_close(struct bl_tree_sink *sink)
     if (!sink)
         return;
     if (sink->file_fd >= 0)
-        unlinkat(sink->parent_fd, sink->file_name, 0);
+        bl_os.unlinkat(sink->parent_fd, sink->file_name, 0);
     bl_close_fd(&sink->file_fd);
     bl_close_fd(&sink->parent_fd);
     bl_close_fd(&sink->root_fd);

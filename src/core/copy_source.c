@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "core/copy.h"
 #include "proto/messages.h"
 
@@ -103,7 +104,7 @@ int bl_tree_source_open(const char *path, bool follow_links, struct bl_tree_sour
     source->shown = path;
     source->follow_links = follow_links;
     source->fd = -1;
-    if (fstatat(AT_FDCWD, path, &there, follow_links ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
+    if (bl_os.fstatat(AT_FDCWD, path, &there, follow_links ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
         int saved = errno;
 
         bl_tree_source_close(source);
@@ -181,7 +182,7 @@ static int open_content(struct bl_tree_source *source, int dir_fd, const char *n
     bool directory = entry->type == BL_ENTRY_DIRECTORY;
     int flags =
         O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (source->follow_links ? 0 : O_NOFOLLOW) | (directory ? O_DIRECTORY : 0);
-    int fd = openat(dir_fd, name, flags);
+    int fd = bl_os.openat(dir_fd, name, flags);
 
     if (fd < 0)
         return storage_error(source, "read", err);
@@ -196,7 +197,7 @@ static int open_content(struct bl_tree_source *source, int dir_fd, const char *n
                        source->shown, DEPTH_MAX);
     }
 
-    DIR *dir = fdopendir(fd);
+    DIR *dir = bl_os.fdopendir(fd);
 
     if (!dir) {
         close(fd);
@@ -214,12 +215,12 @@ static int send_entry(struct bl_tree_source *source, int dir_fd, const char *nam
     const char *first = NULL;
     struct bl_entry entry = {.path = source->path, .name = source->started || !*source->name ? NULL : source->name};
 
-    if (fstatat(dir_fd, name, &file, source->follow_links ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
+    if (bl_os.fstatat(dir_fd, name, &file, source->follow_links ? 0 : AT_SYMLINK_NOFOLLOW) < 0)
         return storage_error(source, "look at", err);
     if (describe(source, &file, &entry, err) < 0)
         return -1;
     if (entry.type == BL_ENTRY_SYMLINK) {
-        ssize_t n = readlinkat(dir_fd, name, target, sizeof target);
+        ssize_t n = bl_os.readlinkat(dir_fd, name, target, sizeof target);
 
         if (n < 0 || n == sizeof target) {
             errno = n < 0 ? errno : ENAMETOOLONG;
@@ -263,7 +264,7 @@ static int send_content(struct bl_tree_source *source, struct bl_buffer *out, st
     if (!room)
         return bl_fail_memory(err);
 
-    ssize_t n = read(source->fd, room, piece);
+    ssize_t n = bl_os.read(source->fd, room, piece);
 
     if (n < 0 && errno == EINTR)
         return 0;
@@ -286,7 +287,7 @@ static int next_entry(struct bl_tree_source *source, struct bl_buffer *out, stru
 
     errno = 0;
 
-    struct dirent *found = readdir(level->dir);
+    struct dirent *found = bl_os.readdir(level->dir);
 
     source->path[level->path_length] = '\0';
     if (!found && errno)

@@ -21,6 +21,7 @@
 #include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "core/change.h"
 #include "core/lock.h"
@@ -75,7 +76,7 @@ static int load_rootfs(struct bl_runtime *runtime, const char *rootfs, int cance
     size_t count = 0;
     struct stat there;
 
-    if (stat(rootfs, &there) < 0)
+    if (bl_os.stat(rootfs, &there) < 0)
         return errno == ENOENT ? bl_fail(err, BL_NOT_FOUND, 0, "the rootfs %s does not exist", rootfs)
                                : bl_fail(err, BL_STORAGE, errno, "look at the rootfs %s", rootfs);
     if (!S_ISDIR(there.st_mode))
@@ -85,7 +86,7 @@ static int load_rootfs(struct bl_runtime *runtime, const char *rootfs, int cance
 
     if (!marker)
         return bl_fail_memory(err);
-    if (access(marker, R_OK) < 0)
+    if (bl_os.access(marker, R_OK) < 0)
         return bl_fail(err, BL_IMAGE, 0, "the rootfs %s is no OCI layout: it has no file oci-layout", rootfs);
     if (bl_images_load(runtime->images, &request, &images, &count, err) < 0)
         return -1;
@@ -255,13 +256,13 @@ static int make_directory(struct bl_runtime *runtime, char *id, struct bl_error 
 
 static int make_file(int dir_fd, const char *name)
 {
-    return openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return bl_os.openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 /* make_disk() - The base by a link of its own, so that removing the image never breaks the box, and the overlay on it. */
 static int make_disk(struct bl_runtime *runtime, const struct bl_image *image, const struct bl_record *record, struct bl_error *err)
 {
-    cleanup_close int box = openat(runtime->boxes_fd, record->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int box = bl_os.openat(runtime->boxes_fd, record->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     const struct {
         const char *name;
         bool directory;
@@ -270,12 +271,12 @@ static int make_disk(struct bl_runtime *runtime, const struct bl_image *image, c
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         cleanup_close int file = made[i].directory ? -1 : make_file(box, made[i].name);
 
-        if (made[i].directory ? mkdirat(box, made[i].name, 0700) < 0 : file < 0)
+        if (made[i].directory ? bl_os.mkdirat(box, made[i].name, 0700) < 0 : file < 0)
             return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,
                            "make %s of the new box", made[i].name);
     }
     BL_CRASH_POINT("create:files-made");
-    if (linkat(AT_FDCWD, image->disk_path, box, BL_FILE_BASE, 0) < 0)
+    if (bl_os.linkat(AT_FDCWD, image->disk_path, box, BL_FILE_BASE, 0) < 0)
         return bl_fail(err, errno == ENOENT ? BL_NOT_FOUND : BL_STORAGE, errno, "link the disk of image %s into the new box",
                        record->image);
     BL_CRASH_POINT("create:base-linked");
@@ -289,7 +290,7 @@ static int make_disk(struct bl_runtime *runtime, const struct bl_image *image, c
         return -1;
     BL_CRASH_POINT("create:overlay-written");
     /* A box that lives for one command need not survive a crash of the machine. */
-    if (!record->auto_remove && fdatasync(overlay) < 0)
+    if (!record->auto_remove && bl_os.fdatasync(overlay) < 0)
         return bl_fail(err, BL_STORAGE, errno, "write the disk of the new box");
     BL_CRASH_POINT("create:overlay-synced");
     return 0;

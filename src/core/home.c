@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/crash.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "core/core.h"
 #include "core/identity.h"
@@ -67,7 +68,7 @@ static const char *network_name(int fd)
     };
     struct statfs where;
 
-    if (fstatfs(fd, &where) < 0)
+    if (bl_os.fstatfs(fd, &where) < 0)
         return NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if ((unsigned long)where.f_type == known[i].magic)
@@ -84,18 +85,18 @@ static const char *network_name(int fd)
 static int probe_locks(int home_fd)
 {
     char again[32];
-    cleanup_close int one = openat(home_fd, PROBE_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    cleanup_close int one = bl_os.openat(home_fd, PROBE_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     snprintf(again, sizeof again, "/proc/self/fd/%d", one);
 
-    cleanup_close int two = one < 0 ? -1 : open(again, O_RDWR | O_CLOEXEC);
+    cleanup_close int two = one < 0 ? -1 : bl_os.open(again, O_RDWR | O_CLOEXEC);
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET}, seen = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    int failed = one < 0 || two < 0 || fcntl(one, F_OFD_SETLK, &lock) < 0 || fcntl(two, F_OFD_GETLK, &seen) < 0;
+    int failed = one < 0 || two < 0 || bl_os.fcntl(one, F_OFD_SETLK, &lock) < 0 || bl_os.fcntl(two, F_OFD_GETLK, &seen) < 0;
     int saved = failed ? errno : seen.l_type == F_UNLCK ? ENOLCK : 0;
 
     BL_CRASH_POINT("open:locks-probed");
     /* Read locks do not hinder each other, and whoever comes late removes nothing. */
-    unlinkat(home_fd, PROBE_FILE, 0);
+    bl_os.unlinkat(home_fd, PROBE_FILE, 0);
     errno = saved;
     return saved ? -1 : 0;
 }
@@ -103,10 +104,10 @@ static int probe_locks(int home_fd)
 /* open_part() - A directory of the home, made when missing. Return: descriptor; -1 with errno */
 static int open_part(int home_fd, const char *name)
 {
-    int fd = openat(home_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = bl_os.openat(home_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-    if (fd < 0 && errno == ENOENT && (mkdirat(home_fd, name, 0700) == 0 || errno == EEXIST))
-        fd = openat(home_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT && (bl_os.mkdirat(home_fd, name, 0700) == 0 || errno == EEXIST))
+        fd = bl_os.openat(home_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     return fd;
 }
 
@@ -118,12 +119,12 @@ int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error 
         return bl_fail(err, BL_CONFIG, 0, "the path of the BoxLite home has %zu bytes: at most %d are possible", strlen(home),
                        BL_HOME_PATH_MAX);
 
-    cleanup_close int fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int fd = bl_os.open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd < 0 && errno == ENOENT) {
         if (bl_make_dirs(home) < 0)
             return bl_fail(err, BL_STORAGE, errno, "make the BoxLite home %s (choose another with --home or BOXLITE_HOME)", home);
-        fd = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = bl_os.open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }
     if (fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open the BoxLite home %s (choose another with --home or BOXLITE_HOME)", home);
@@ -136,10 +137,10 @@ int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error 
             "the BoxLite home %s lies on a network file system (%s), where locks can't be trusted: choose one on a local "
             "disk with --home or BOXLITE_HOME",
             home, network);
-    if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+    if (bl_os.faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return bl_fail(err, BL_STORAGE, errno, "write to the BoxLite home %s (choose another with --home or BOXLITE_HOME)", home);
 
-    cleanup_close int boxes = openat(fd, "boxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int boxes = bl_os.openat(fd, "boxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
     if (boxes < 0) {
         if (probe_locks(fd) < 0)
@@ -166,12 +167,12 @@ static char *directory_of_code(void)
 {
     static const char here = 0;
     Dl_info info;
-    cleanup_free char *program = realpath("/proc/self/exe", NULL);
+    cleanup_free char *program = bl_os.realpath("/proc/self/exe", NULL);
     cleanup_free char *object = NULL;
 
     /* For code that is part of the program itself the loader knows only argv[0]. */
     if (dladdr(&here, &info) && info.dli_fname && *info.dli_fname == '/')
-        object = realpath(info.dli_fname, NULL);
+        object = bl_os.realpath(info.dli_fname, NULL);
 
     char *path = object ? bl_steal_ptr(&object) : bl_steal_ptr(&program);
     char *slash = path ? strrchr(path, '/') : NULL;
@@ -209,9 +210,9 @@ char *bl_runtime_dir_find(struct bl_error *err)
         if (snprintf(place, sizeof place, "%s%s", code, places[i]) >= (int)sizeof place)
             continue;
         snprintf(shim, sizeof shim, "%s/%s", place, BL_SHIM_NAME);
-        if (access(shim, X_OK) == 0) {
+        if (bl_os.access(shim, X_OK) == 0) {
             free(first);
-            first = realpath(place, NULL);
+            first = bl_os.realpath(place, NULL);
             break;
         }
         if (!first)
@@ -241,7 +242,7 @@ int bl_guest_files_find(const char *runtime_dir, struct bl_guest_files *out, str
             bl_guest_files_free(&files);
             return bl_fail_memory(err);
         }
-        if (access(files.kernel, R_OK) == 0 && access(files.initramfs, R_OK) == 0) {
+        if (bl_os.access(files.kernel, R_OK) == 0 && bl_os.access(files.initramfs, R_OK) == 0) {
             *out = files;
             return 0;
         }

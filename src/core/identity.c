@@ -12,6 +12,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 
 #define CMDLINE_MAX   65536 /* a shim's has some 100 bytes; another program's longer one is cut, and is not ours anyway */
@@ -23,7 +24,7 @@
 /* read_some() - The start of a file of /proc, NUL-terminated. Return: bytes read; -1 with errno */
 static ssize_t read_some(const char *path, char *out, size_t size)
 {
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0)
         return -1;

@@ -13,6 +13,7 @@
 #include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "core/lock.h"
 #include "core/report.h"
 #include "proto/launch.h"
@@ -75,7 +76,7 @@ static void heal_hint(struct bl_runtime *runtime, const char *id, const struct b
         strcmp(hint.boot_id, shim->boot_id) == 0)
         return;
 
-    cleanup_close int box_fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int box_fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     int length =
         snprintf(text, sizeof text, "%d\n%llu\n%s\n", (int)shim->pid, (unsigned long long)shim->start_ticks, shim->boot_id);
 
@@ -83,7 +84,7 @@ static void heal_hint(struct bl_runtime *runtime, const char *id, const struct b
         return;
     /* Whoever ends the shim removes the file afterwards; had that happened already, it is ours to remove. */
     if (bl_shim_lock_probe(runtime->boxes_fd, id, &holder) != BL_LOCK_HELD || holder != shim->pid)
-        unlinkat(box_fd, BL_FILE_SHIM_PID, 0);
+        bl_os.unlinkat(box_fd, BL_FILE_SHIM_PID, 0);
     else
         bl_log(BL_LOG_INFO, "box %s: shim.pid repaired, its shim is process %d", id, (int)shim->pid);
 }

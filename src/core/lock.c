@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/os.h"
 #include "core/core.h"
 #include "proto/launch.h"
 
@@ -54,10 +55,10 @@ static void *wait_for_lock(void *data)
     int failed;
 
     do
-        failed = fcntl(wait->fd, F_OFD_SETLKW, &lock);
+        failed = bl_os.fcntl(wait->fd, F_OFD_SETLKW, &lock);
     while (failed && errno == EINTR);
     atomic_store(&wait->error, failed ? errno : 0);
-    if (write(wait->done_fd, &one, sizeof one) < 0)
+    if (bl_os.write(wait->done_fd, &one, sizeof one) < 0)
         atomic_store(&wait->error, errno);
     drop_wait(wait);
     return NULL;
@@ -75,8 +76,8 @@ static struct lock_wait *start_waiter(int fd, const struct flock *lock)
         return NULL;
     wait->lock = *lock;
     atomic_init(&wait->users, 1);
-    wait->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    wait->done_fd = eventfd(0, EFD_CLOEXEC);
+    wait->fd = bl_os.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    wait->done_fd = bl_os.eventfd(0, EFD_CLOEXEC);
     if (wait->fd < 0 || wait->done_fd < 0) {
         drop_wait(wait);
         return NULL;
@@ -88,7 +89,7 @@ static struct lock_wait *start_waiter(int fd, const struct flock *lock)
     pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN > 65536 ? PTHREAD_STACK_MIN : 65536);
     atomic_fetch_add(&wait->users, 1);
 
-    int failed = pthread_create(&thread, &attributes, wait_for_lock, wait);
+    int failed = bl_os.pthread_create(&thread, &attributes, wait_for_lock, wait);
 
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -113,7 +114,7 @@ static int lock_range(int fd, struct flock *lock, int64_t deadline, int cancel_f
 {
     struct flock attempt = *lock;
 
-    if (fcntl(fd, F_OFD_SETLK, &attempt) == 0)
+    if (bl_os.fcntl(fd, F_OFD_SETLK, &attempt) == 0)
         return 0;
     if (errno != EAGAIN && errno != EACCES)
         return -1;
@@ -127,7 +128,7 @@ static int lock_range(int fd, struct flock *lock, int64_t deadline, int cancel_f
     int error = 0;
 
     for (;;) {
-        int n = poll(polled, 2, bl_deadline_left(deadline));
+        int n = bl_os.poll(polled, 2, bl_deadline_left(deadline));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -154,7 +155,7 @@ static int open_in_box(int boxes_fd, const char *id, const char *name, int flags
     char path[BOX_PATH_MAX];
 
     snprintf(path, sizeof path, "%s/%s", id, name);
-    return openat(boxes_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return bl_os.openat(boxes_fd, path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 /* still_there() - Whether the locked file is the one at its path. Return: 1, 0; -1 with errno */
@@ -164,9 +165,9 @@ static int still_there(int fd, int boxes_fd, const char *id)
     struct stat mine, there;
 
     snprintf(path, sizeof path, "%s/%s", id, BL_FILE_LIFECYCLE_LOCK);
-    if (fstat(fd, &mine) < 0)
+    if (bl_os.fstat(fd, &mine) < 0)
         return -1;
-    if (fstatat(boxes_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
+    if (bl_os.fstatat(boxes_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -1;
     return mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
 }
@@ -207,7 +208,7 @@ int bl_lifecycle_try(int boxes_fd, const char *id)
 
         if (fd < 0)
             return -1;
-        if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+        if (bl_os.fcntl(fd, F_OFD_SETLK, &lock) < 0) {
             errno = errno == EACCES ? EAGAIN : errno;
             return -1;
         }
@@ -225,7 +226,7 @@ int bl_lifecycle_try(int boxes_fd, const char *id)
 int bl_lifecycle_create(int boxes_fd, const char *id)
 {
     for (;;) {
-        if (mkdirat(boxes_fd, id, 0700) < 0)
+        if (bl_os.mkdirat(boxes_fd, id, 0700) < 0)
             return -1;
         BL_CRASH_POINT("create:directory-made");
 
@@ -238,7 +239,7 @@ int bl_lifecycle_create(int boxes_fd, const char *id)
         if (fd < 0)
             return -1;
         BL_CRASH_POINT("create:lock-made");
-        while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
+        while (bl_os.fcntl(fd, F_OFD_SETLKW, &lock) < 0)
             if (errno != EINTR)
                 return -1;
         BL_CRASH_POINT("create:locked");
@@ -259,7 +260,7 @@ void bl_lifecycle_unlock(int fd)
 
     if (fd < 0)
         return;
-    fcntl(fd, F_OFD_SETLK, &unlock);
+    bl_os.fcntl(fd, F_OFD_SETLK, &unlock);
     close(fd);
 }
 
@@ -268,7 +269,7 @@ static enum bl_lock_state probe_ofd(int fd, off_t start, off_t length)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
 
-    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+    if (bl_os.fcntl(fd, F_OFD_GETLK, &lock) < 0)
         return BL_LOCK_UNKNOWN;
     return lock.l_type == F_UNLCK ? BL_LOCK_FREE : BL_LOCK_HELD;
 }
@@ -290,7 +291,7 @@ enum bl_lock_state bl_shim_lock_probe(int boxes_fd, const char *id, pid_t *holde
     *holder = 0;
     if (fd < 0)
         return errno == ENOENT ? BL_LOCK_FREE : BL_LOCK_UNKNOWN;
-    if (fcntl(fd, F_GETLK, &lock) < 0)
+    if (bl_os.fcntl(fd, F_GETLK, &lock) < 0)
         return BL_LOCK_UNKNOWN;
     if (lock.l_type == F_UNLCK)
         return BL_LOCK_FREE;
@@ -325,6 +326,6 @@ int bl_disk_lock_wait(int boxes_fd, const char *id, int64_t deadline, int cancel
         return bl_fail(err, BL_STORAGE, errno, "lock the disk of box %s", id);
     }
     lock.l_type = F_UNLCK;
-    fcntl(fd, F_OFD_SETLK, &lock);
+    bl_os.fcntl(fd, F_OFD_SETLK, &lock);
     return 0;
 }

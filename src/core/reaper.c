@@ -18,6 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/os.h"
+
 #define EVENTS_AT_ONCE 16
 
 #ifndef P_PIDFD
@@ -58,7 +60,7 @@ static void reap(struct bl_reaper *reaper, struct bl_child *child)
 
     if (child->state != BL_CHILD_ALIVE)
         return;
-    while (waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0) {
+    while (bl_os.waitid((idtype_t)P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG) < 0) {
         if (errno == EINTR)
             continue;
         /* ECHILD: the host program reaped it, or has the kernel do it. It is gone only when its pidfd says so. */
@@ -71,7 +73,7 @@ static void reap(struct bl_reaper *reaper, struct bl_child *child)
         child->status = wait_status(&info);
         child->state = BL_CHILD_ENDED;
     }
-    epoll_ctl(reaper->epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
+    bl_os.epoll_ctl(reaper->epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
     close(child->pidfd);
     child->pidfd = -1;
 }
@@ -97,7 +99,7 @@ static void *reap_children(void *data)
 
     for (;;) {
         struct epoll_event events[EVENTS_AT_ONCE];
-        int count = epoll_wait(reaper->epoll_fd, events, EVENTS_AT_ONCE, -1);
+        int count = bl_os.epoll_wait(reaper->epoll_fd, events, EVENTS_AT_ONCE, -1);
 
         if (count < 0 && errno != EINTR)
             return NULL;
@@ -125,12 +127,13 @@ int bl_reaper_new(struct bl_reaper **out, struct bl_error *err)
         return bl_fail_memory(err);
     pthread_mutex_init(&reaper->lock, NULL);
     pthread_mutex_init(&reaper->join_lock, NULL);
-    reaper->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    reaper->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    reaper->epoll_fd = bl_os.epoll_create1(EPOLL_CLOEXEC);
+    reaper->wake_fd = bl_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
 
-    if (reaper->epoll_fd < 0 || reaper->wake_fd < 0 || epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, reaper->wake_fd, &event) < 0) {
+    if (reaper->epoll_fd < 0 || reaper->wake_fd < 0 ||
+        bl_os.epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, reaper->wake_fd, &event) < 0) {
         bl_fail(err, BL_INTERNAL, errno, "make the reaper's descriptors");
         bl_reaper_free(reaper);
         return -1;
@@ -149,7 +152,7 @@ static int start_thread(struct bl_reaper *reaper)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
 
-    int failed = pthread_create(&reaper->thread, NULL, reap_children, reaper);
+    int failed = bl_os.pthread_create(&reaper->thread, NULL, reap_children, reaper);
 
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = failed;
@@ -169,7 +172,7 @@ void bl_reaper_shutdown(struct bl_reaper *reaper)
     pthread_mutex_unlock(&reaper->lock);
     if (!running)
         return;
-    while (write(reaper->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+    while (bl_os.write(reaper->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&reaper->join_lock);
     if (!reaper->joined)
@@ -227,9 +230,9 @@ struct bl_child *bl_reaper_register(struct bl_reaper *reaper, pid_t pid, int pid
     child = calloc(1, sizeof *child);
     if (child) {
         *child = (struct bl_child){.pid = pid, .owners = 1, .state = BL_CHILD_ALIVE, .next = reaper->children};
-        child->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
+        child->pidfd = bl_os.fcntl(pidfd, F_DUPFD_CLOEXEC, 0);
     }
-    if (!child || child->pidfd < 0 || epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0) {
+    if (!child || child->pidfd < 0 || bl_os.epoll_ctl(reaper->epoll_fd, EPOLL_CTL_ADD, child->pidfd, &event) < 0) {
         bl_fail(err, BL_RESOURCE_EXHAUSTED, errno, "watch process %d", (int)pid);
         if (child && child->pidfd >= 0)
             close(child->pidfd);

@@ -17,6 +17,7 @@
 #include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "core/change.h"
 #include "core/lock.h"
 #include "core/names.h"
@@ -29,7 +30,7 @@
 static int empty_directory(DIR *dir)
 {
     rewinddir(dir);
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
             strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
             continue;
@@ -38,7 +39,7 @@ static int empty_directory(DIR *dir)
         BL_CRASH_POINT("rm:file-removed");
     }
     BL_CRASH_POINT("rm:files-removed");
-    return unlinkat(dirfd(dir), BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT ? -1 : 0;
+    return bl_os.unlinkat(dirfd(dir), BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT ? -1 : 0;
 }
 
 /*
@@ -51,8 +52,8 @@ static int empty_directory(DIR *dir)
  */
 static int remove_files(struct bl_runtime *runtime, const char *id)
 {
-    int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    int fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_dir DIR *dir = fd < 0 ? NULL : bl_os.fdopendir(fd);
 
     if (!dir) {
         bl_close_fd(&fd);
@@ -62,7 +63,7 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
         if (empty_directory(dir) < 0)
             return -1;
         BL_CRASH_POINT("rm:lock-removed");
-        if (unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        if (bl_os.unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno == ENOENT)
             return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
             return -1;
@@ -78,7 +79,7 @@ static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *e
     if (err->code != BL_RESOURCE_EXHAUSTED)
         return -1;
 
-    cleanup_close int fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
     if (fd < 0 || bl_remove_tree(fd, "disks") < 0)
         return -1;
@@ -110,7 +111,7 @@ static int forget_lost(struct bl_runtime *runtime, const char *name, struct bl_e
 
     if (bl_store_find(runtime->store, name, &record, err) < 0)
         return -1;
-    if (faccessat(runtime->boxes_fd, record.id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+    if (bl_os.faccessat(runtime->boxes_fd, record.id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
         return 0;
     return bl_store_delete(runtime->store, record.id, err) < 0 ? -1 : 1;
 }
@@ -182,8 +183,9 @@ static void sweep_box(struct bl_runtime *runtime, const char *id)
 /* lock_again() - Lock a directory whose lock file is gone, by making it anew. Return: as bl_lifecycle_try() */
 static int lock_again(struct bl_runtime *runtime, const char *id)
 {
-    cleanup_close int dir = openat(runtime->boxes_fd, id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    cleanup_close int fd = dir < 0 ? -1 : openat(dir, BL_FILE_LIFECYCLE_LOCK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    cleanup_close int dir = bl_os.openat(runtime->boxes_fd, id, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int fd =
+        dir < 0 ? -1 : bl_os.openat(dir, BL_FILE_LIFECYCLE_LOCK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     return fd < 0 ? -1 : bl_lifecycle_try(runtime->boxes_fd, id);
 }
@@ -197,7 +199,7 @@ static void sweep_directory(struct bl_runtime *runtime, const char *id)
 
     if (lock < 0) {
         /* A creation that died before its first file, or one that is just about to make it, and then begins anew. */
-        if (errno != ENOENT || unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno != ENOTEMPTY)
+        if (errno != ENOENT || bl_os.unlinkat(runtime->boxes_fd, id, AT_REMOVEDIR) == 0 || errno != ENOTEMPTY)
             return;
         /* Or a removal that died after the lock file, while somebody who looked at the box had repaired its shim.pid. */
         lock = lock_again(runtime, id);
@@ -234,14 +236,14 @@ int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err)
     if (bl_runtime_check(runtime, err) < 0)
         return -1;
 
-    int fd = openat(runtime->boxes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    int fd = bl_os.openat(runtime->boxes_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *dir = fd < 0 ? NULL : bl_os.fdopendir(fd);
 
     if (!dir) {
         bl_close_fd(&fd);
         return bl_fail(err, BL_STORAGE, errno, "read %s/boxes", runtime->home);
     }
-    for (struct dirent *entry; (entry = readdir(dir));) {
+    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
         cleanup_record struct bl_record record = {0};
         struct bl_error missing = BL_ERROR_INIT;
 

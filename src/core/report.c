@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "core/judge.h"
 #include "proto/launch.h"
 
@@ -122,7 +123,7 @@ int bl_report_read(int boxes_fd, const char *id, struct bl_report *out)
 
     snprintf(path, sizeof path, "%s/%s", id, BL_FILE_EXIT_REPORT);
     /* Anything but a regular file, a FIFO that would block us say, is no report. */
-    if (fstatat(boxes_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
+    if (bl_os.fstatat(boxes_fd, path, &there, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
     if (!S_ISREG(there.st_mode))
         return 0;

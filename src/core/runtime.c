@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "core/control.h"
 #include "core/home.h"
 #include "core/judge.h"
@@ -40,10 +41,10 @@ static void adopt_child(struct bl_runtime *runtime, const struct bl_process *shi
     if (shim->pid <= 0 || strcmp(shim->boot_id, bl_boot_id()) != 0)
         return;
 
-    cleanup_close int fd = (int)syscall(SYS_pidfd_open, shim->pid, 0);
+    cleanup_close int fd = bl_os.pidfd_open(shim->pid, 0);
 
     if (fd < 0 || bl_process_start_ticks(shim->pid, &ticks, NULL) < 0 || ticks != shim->start_ticks ||
-        waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+        bl_os.waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
         return;
     bl_child_release(runtime->reaper, bl_reaper_register(runtime->reaper, shim->pid, fd, NULL));
 }

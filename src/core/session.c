@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/os.h"
 #include "core/change.h"
 #include "core/control.h"
 #include "core/lock.h"
@@ -57,11 +58,11 @@ struct bl_session {
 /* wait_for_shim_end() - Give a shim that closed its connections the moment it takes to die, so that the cause can be told. */
 static void wait_for_shim_end(const struct bl_verdict *verdict)
 {
-    cleanup_close int fd = verdict->pid > 0 ? (int)syscall(SYS_pidfd_open, verdict->pid, 0) : -1;
+    cleanup_close int fd = verdict->pid > 0 ? bl_os.pidfd_open(verdict->pid, 0) : -1;
     struct pollfd polled = {.fd = fd, .events = POLLIN};
     int64_t deadline = bl_deadline_in(DEATH_WAIT_MS);
 
-    while (fd >= 0 && poll(&polled, 1, bl_deadline_left(deadline)) < 0 && errno == EINTR)
+    while (fd >= 0 && bl_os.poll(&polled, 1, bl_deadline_left(deadline)) < 0 && errno == EINTR)
         ;
 }
 
@@ -112,7 +113,7 @@ static void queue(struct bl_session *session, enum bl_frame_type type, uint16_t 
 static int flush(struct bl_session *session)
 {
     while (session->out.length) {
-        ssize_t n = send(session->fd, bl_buffer_data(&session->out), session->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = bl_os.send(session->fd, bl_buffer_data(&session->out), session->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -263,7 +264,7 @@ int bl_session_step(struct bl_session *session, struct bl_error *err)
         if (!room)
             return bl_fail_memory(err);
 
-        ssize_t n = recv(session->fd, room, READ_BYTES, MSG_DONTWAIT);
+        ssize_t n = bl_os.recv(session->fd, room, READ_BYTES, MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR)
             continue;

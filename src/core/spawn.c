@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/crash.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 
 #define FIRST_SPARE_FD 16 /* where descriptors wait until they are moved; above all fixed numbers */
@@ -83,9 +84,9 @@ static char **make_environment(void)
 /* make_config() - The document in memory of its own, to be read from its start. Return: descriptor; -1 with errno */
 static int make_config(const struct bl_buffer *document)
 {
-    cleanup_close int fd = memfd_create("boxlite-config", MFD_CLOEXEC);
+    cleanup_close int fd = bl_os.memfd_create("boxlite-config", MFD_CLOEXEC);
 
-    if (fd < 0 || bl_write_all(fd, bl_buffer_data(document), document->length) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+    if (fd < 0 || bl_write_all(fd, bl_buffer_data(document), document->length) < 0 || bl_os.lseek(fd, 0, SEEK_SET) < 0)
         return -1;
     BL_CRASH_POINT("start:configuration-written");
     return bl_steal_fd(&fd);
@@ -93,7 +94,7 @@ static int make_config(const struct bl_buffer *document)
 
 static int spare(int fd)
 {
-    return fcntl(fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
+    return bl_os.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
 }
 
 /* tell_no_exec() - Say on the ready pipe why the program could not be executed, without printf(). */
@@ -110,7 +111,7 @@ static void tell_no_exec(int error)
     while (count)
         text[length++] = digits[--count];
     text[length++] = '\n';
-    if (write(BL_SHIM_READY_FD, text, length) < 0)
+    if (bl_os.write(BL_SHIM_READY_FD, text, length) < 0)
         _exit(126);
 }
 
@@ -134,7 +135,7 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
     for (size_t i = 0; i < sizeof moves / sizeof *moves; i++) {
         if (moves[i][0] < 0)
             close(moves[i][1]);
-        else if (dup2(moves[i][0], moves[i][1]) < 0)
+        else if (bl_os.dup2(moves[i][0], moves[i][1]) < 0)
             _exit(126);
     }
     if (syscall(SYS_close_range, BL_SHIM_CREATOR_FD + 1, ~0u, 0) < 0)
@@ -148,7 +149,7 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
     if (chdir("/") < 0)
         _exit(126);
     BL_CRASH_POINT("start:child-placed");
-    execve(plan->path, plan->argv, plan->envp);
+    bl_os.execve(plan->path, plan->argv, plan->envp);
     tell_no_exec(errno);
     _exit(127);
 }
@@ -157,14 +158,14 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
 static pid_t make_child(int *pidfd)
 {
     struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    pid_t pid = bl_os.clone3(&args, sizeof args);
 
     if (pid >= 0 || errno != ENOSYS)
         return pid;
     /* A filter that does not know clone3() says that it does not exist. */
-    pid = fork();
+    pid = bl_os.fork();
     if (pid > 0) {
-        *pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        *pidfd = bl_os.pidfd_open(pid, 0);
         if (*pidfd < 0) {
             int saved = errno;
 
@@ -188,13 +189,13 @@ int bl_spawn(const struct bl_spawn_request *request, struct bl_spawned *out, str
 
     if (!environment)
         return bl_fail_memory(err);
-    if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+    if (bl_os.pipe2(pipe_fds, O_CLOEXEC) < 0)
         return bl_fail(err, BL_RESOURCE_EXHAUSTED, errno, "make a pipe for the shim");
 
     cleanup_close int ready = pipe_fds[0];
     cleanup_close int ready_end = pipe_fds[1];
     cleanup_close int config = make_config(request->document);
-    cleanup_close int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    cleanup_close int null = bl_os.open("/dev/null", O_WRONLY | O_CLOEXEC);
     cleanup_close int spare_config = spare(config), spare_null = spare(null), spare_log = spare(request->log_fd);
     cleanup_close int spare_ready = spare(ready_end), spare_lifecycle = spare(request->lifecycle_fd);
     cleanup_close int spare_creator = request->creator_fd >= 0 ? spare(request->creator_fd) : -1;

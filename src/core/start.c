@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "core/change.h"
 #include "core/home.h"
@@ -80,14 +81,15 @@ static int open_log(struct start *start)
     struct stat log;
 
     snprintf(path, sizeof path, "%s/logs", start->record->id);
-    mkdirat(start->runtime->boxes_fd, path, 0700);
+    bl_os.mkdirat(start->runtime->boxes_fd, path, 0700);
     snprintf(path, sizeof path, "%s/%s", start->record->id, BL_FILE_SHIM_LOG);
 
-    cleanup_close int fd = openat(start->runtime->boxes_fd, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    cleanup_close int fd =
+        bl_os.openat(start->runtime->boxes_fd, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-    if (fd < 0 || fstat(fd, &log) < 0)
+    if (fd < 0 || bl_os.fstat(fd, &log) < 0)
         return -1;
-    if (log.st_size > SHIM_LOG_MAX && ftruncate(fd, 0) == 0)
+    if (log.st_size > SHIM_LOG_MAX && bl_os.ftruncate(fd, 0) == 0)
         log.st_size = 0;
     start->log_offset = log.st_size;
     return bl_steal_fd(&fd);
@@ -153,7 +155,7 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
 
     if (!shim)
         return bl_fail_memory(err);
-    if (access(shim, X_OK) < 0)
+    if (bl_os.access(shim, X_OK) < 0)
         return bl_fail(err, BL_ENGINE, errno, "find %s (set BOXLITE_RUNTIME_DIR, or install boxlite again)", shim);
     if (bl_guest_files_find(runtime->runtime_dir, &guest, err) < 0)
         return -1;
@@ -165,7 +167,7 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
         return -1;
 
     cleanup_close int log = open_log(start);
-    cleanup_close int creator = start->detached ? -1 : (int)syscall(SYS_pidfd_open, getpid(), 0);
+    cleanup_close int creator = start->detached ? -1 : bl_os.pidfd_open(getpid(), 0);
 
     if (log < 0)
         return bl_fail(err, BL_STORAGE, errno, "open the log of box %s", start->record->id);
@@ -187,8 +189,8 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
     BL_CRASH_POINT("start:registered");
     if (start->child)
         return 0;
-    syscall(SYS_pidfd_send_signal, start->shim.pidfd, SIGKILL, NULL, 0);
-    while (waitpid(start->shim.pid, NULL, 0) < 0 && errno == EINTR)
+    bl_os.pidfd_send_signal(start->shim.pidfd, SIGKILL, NULL, 0);
+    while (bl_os.waitpid(start->shim.pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return -1;
 }
@@ -243,7 +245,7 @@ static int take_answer(struct start *start, const char *answer, struct bl_error 
 /* read_answer() - What stands in the pipe. Return: 1 a whole line; 0 not yet; -1 the end without a line */
 static int read_answer(int fd, char *answer, size_t *length)
 {
-    ssize_t n = read(fd, answer + *length, ANSWER_MAX - 1 - *length);
+    ssize_t n = bl_os.read(fd, answer + *length, ANSWER_MAX - 1 - *length);
 
     if (n < 0)
         return errno == EINTR || errno == EAGAIN ? 0 : -1;
@@ -268,7 +270,7 @@ static int wait_for_answer(struct start *start, struct bl_error *err)
                               {.fd = start->options->cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        int n = poll(polled, 3, bl_deadline_left(deadline));
+        int n = bl_os.poll(polled, 3, bl_deadline_left(deadline));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -299,8 +301,8 @@ static void end_shim(struct start *start)
     struct pollfd dead = {.fd = start->shim.pidfd, .events = POLLIN};
     int64_t deadline = bl_deadline_in(DEATH_WAIT_MS);
 
-    syscall(SYS_pidfd_send_signal, start->shim.pidfd, SIGKILL, NULL, 0);
-    while (poll(&dead, 1, bl_deadline_left(deadline)) < 0 && errno == EINTR)
+    bl_os.pidfd_send_signal(start->shim.pidfd, SIGKILL, NULL, 0);
+    while (bl_os.poll(&dead, 1, bl_deadline_left(deadline)) < 0 && errno == EINTR)
         ;
     bl_child_status(start->runtime->reaper, start->child, NULL); /* reaps it, if the reaper has not yet */
     bl_disk_lock_wait(start->runtime->boxes_fd, start->record->id, bl_deadline_in(DISK_WAIT_MS), -1, NULL);
@@ -376,7 +378,7 @@ static int begin_life(struct start *start, struct bl_error *err)
     bl_clean_up_box(start->runtime, record->id);
     BL_CRASH_POINT("start:swept");
     snprintf(report, sizeof report, "%s/%s", record->id, BL_FILE_EXIT_REPORT);
-    if (unlinkat(start->runtime->boxes_fd, report, 0) < 0 && errno != ENOENT)
+    if (bl_os.unlinkat(start->runtime->boxes_fd, report, 0) < 0 && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "remove the former exit report of box %s", record->id);
     BL_CRASH_POINT("start:report-removed");
     record->state.status = BL_BOX_STARTING;

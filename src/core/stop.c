@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/crash.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "core/change.h"
 #include "core/control.h"
 #include "core/lock.h"
@@ -38,7 +39,7 @@ static int wait_readable(int fd, int64_t deadline, int cancel_fd)
     struct pollfd polled[] = {{.fd = fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        int n = poll(polled, 2, bl_deadline_left(deadline));
+        int n = bl_os.poll(polled, 2, bl_deadline_left(deadline));
 
         if (n < 0)
             continue; /* EINTR; with two valid entries there is nothing else */
@@ -58,7 +59,7 @@ static int wait_hangup(int fd, int64_t deadline, int cancel_fd)
         if (ready <= 0)
             return ready;
 
-        ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        ssize_t n = bl_os.recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
 
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return 1;
@@ -76,7 +77,7 @@ static int open_shim(struct bl_runtime *runtime, const struct bl_record *record,
     if (verdict->pid <= 0)
         return -1;
 
-    cleanup_close int fd = (int)syscall(SYS_pidfd_open, verdict->pid, 0);
+    cleanup_close int fd = bl_os.pidfd_open(verdict->pid, 0);
 
     if (fd < 0)
         return -1;
@@ -90,7 +91,7 @@ static int open_shim(struct bl_runtime *runtime, const struct bl_record *record,
 
 static int send_signal(int pidfd, int number)
 {
-    return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
+    return bl_os.pidfd_send_signal(pidfd, number, NULL, 0);
 }
 
 /* end_visible() - Ask, then kill a shim whose process can be seen. */

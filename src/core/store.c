@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/crash.h"
+#include "base/os.h"
 #include "base/strings.h"
 
 #define DATABASE_FILE "db/boxlite.db"
@@ -143,14 +144,14 @@ static int check_version(struct bl_store *store, int version, struct bl_error *e
 /* set_up() - Make the tables, alone. */
 static int set_up(struct bl_store *store, int home_fd, struct bl_error *err)
 {
-    cleanup_close int fd = openat(home_fd, SETUP_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    cleanup_close int fd = bl_os.openat(home_fd, SETUP_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     int version = 0, failed;
 
     if (fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open %s", SETUP_LOCK);
     do
-        failed = fcntl(fd, F_OFD_SETLKW, &lock);
+        failed = bl_os.fcntl(fd, F_OFD_SETLKW, &lock);
     while (failed && errno == EINTR);
     if (failed)
         return bl_fail(err, BL_STORAGE, errno, "lock %s", SETUP_LOCK);

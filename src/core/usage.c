@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "core/control.h"
 #include "core/runtime.h"
 #include "proto/messages.h"
@@ -32,7 +33,7 @@ static int read_proc(pid_t pid, const char *file, char *text, size_t size)
 
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
 
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : bl_read_all(fd, text, size - 1);
 
     if (n < 0)
@@ -116,12 +117,12 @@ static int read_answer(int fd, struct bl_box_usage *out, struct bl_error *err)
         if (!room)
             return bl_fail(err, BL_RPC, 0, "the box's host process answers with what is no frame");
 
-        int ready = poll(&wait, 1, bl_deadline_left(deadline));
+        int ready = bl_os.poll(&wait, 1, bl_deadline_left(deadline));
 
         if (ready == 0)
             return bl_fail(err, BL_PORTAL, 0, "the box's host process does not answer within %d s", ANSWER_MS / 1000);
 
-        ssize_t n = ready < 0 ? -1 : recv(fd, room, BL_FRAME_PAYLOAD_MAX, MSG_DONTWAIT);
+        ssize_t n = ready < 0 ? -1 : bl_os.recv(fd, room, BL_FRAME_PAYLOAD_MAX, MSG_DONTWAIT);
 
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
@@ -141,7 +142,7 @@ static int ask(const struct bl_runtime *runtime, const char *id, struct bl_box_u
         return bl_fail(err, BL_PORTAL, errno, "connect to box %s", id);
     if (bl_control_hello(&question) < 0 || bl_frame_append(&question, BL_FRAME_STATUS, 0, 0, NULL, 0) < 0)
         return bl_fail_memory(err);
-    if (send(fd, bl_buffer_data(&question), question.length, MSG_NOSIGNAL) != (ssize_t)question.length)
+    if (bl_os.send(fd, bl_buffer_data(&question), question.length, MSG_NOSIGNAL) != (ssize_t)question.length)
         return bl_fail(err, BL_RPC_TRANSPORT, errno, "ask box %s", id);
     return read_answer(fd, out, err);
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/os.h"
 
 #define QCOW2_MAGIC          0x514649fbu /* "QFI\xfb" */
 #define QCOW2_VERSION        3
@@ -45,7 +46,7 @@ static int write_at(int fd, const void *bytes, size_t length, uint64_t offset)
     const uint8_t *at = bytes;
 
     while (length) {
-        ssize_t n = pwrite(fd, at, length, (off_t)offset);
+        ssize_t n = bl_os.pwrite(fd, at, length, (off_t)offset);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -112,7 +113,7 @@ int bl_qcow2_create(int fd, uint64_t virtual_bytes, uint64_t backing_bytes, cons
                        (unsigned long long)virtual_bytes, (unsigned long long)backing_bytes);
     if (!*backing_name || strlen(backing_name) > BACKING_NAME_MAX)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "make a disk: the name of its base is empty or too long");
-    if (ftruncate(fd, (off_t)offset_of(USED_CLUSTERS)) < 0 || write_header(fd, virtual_bytes, backing_name) < 0 ||
+    if (bl_os.ftruncate(fd, (off_t)offset_of(USED_CLUSTERS)) < 0 || write_header(fd, virtual_bytes, backing_name) < 0 ||
         write_refcounts(fd) < 0)
         return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno, "write the box's disk");
     return 0;

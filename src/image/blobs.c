@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/record.h"
 
@@ -34,13 +35,13 @@ static int storage_failure(struct bl_error *err, const char *what, const char *f
 /* open_whole() - A layer that came earlier. Return: whether it is there */
 static bool open_whole(int images_fd, const char *file, uint64_t size, struct bl_blob_file *out)
 {
-    cleanup_close int fd = openat(images_fd, file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    cleanup_close int fd = bl_os.openat(images_fd, file, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     struct stat status;
 
-    if (fd < 0 || fstat(fd, &status) || !S_ISREG(status.st_mode))
+    if (fd < 0 || bl_os.fstat(fd, &status) || !S_ISREG(status.st_mode))
         return false;
     if ((uint64_t)status.st_size != size) {
-        unlinkat(images_fd, file, 0);
+        bl_os.unlinkat(images_fd, file, 0);
         return false;
     }
     *out = (struct bl_blob_file){bl_steal_fd(&fd), size, true, false};
@@ -55,7 +56,7 @@ static int begin_anonymous(int images_fd, struct bl_blob_file *out, struct bl_er
     out->fd = bl_partial_create(images_fd, name, sizeof name, err);
     if (out->fd < 0)
         return -1;
-    unlinkat(images_fd, name, 0);
+    bl_os.unlinkat(images_fd, name, 0);
     out->anonymous = true;
     return 0;
 }
@@ -73,18 +74,18 @@ int bl_blob_open(int images_fd, const char *digest, uint64_t size_bytes, struct 
         if (open_whole(images_fd, file, size_bytes, out))
             return 0;
 
-        cleanup_close int fd = openat(images_fd, part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        cleanup_close int fd = bl_os.openat(images_fd, part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 
         if (fd < 0)
             return storage_failure(err, "make", part);
-        if (flock(fd, LOCK_EX | LOCK_NB))
+        if (bl_os.flock(fd, LOCK_EX | LOCK_NB))
             return begin_anonymous(images_fd, out, err);
-        if (fstat(fd, &status))
+        if (bl_os.fstat(fd, &status))
             return storage_failure(err, "examine", part);
         /* Its last owner may have named or removed it since it was opened. */
-        if (!status.st_nlink || !faccessat(images_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
+        if (!status.st_nlink || !bl_os.faccessat(images_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
             continue;
-        if ((uint64_t)status.st_size > size_bytes && ftruncate(fd, 0))
+        if ((uint64_t)status.st_size > size_bytes && bl_os.ftruncate(fd, 0))
             return storage_failure(err, "empty", part);
         out->have_bytes = (uint64_t)status.st_size > size_bytes ? 0 : (uint64_t)status.st_size;
         out->fd = bl_steal_fd(&fd);
@@ -101,7 +102,7 @@ void bl_blob_keep(int images_fd, const char *digest, struct bl_blob_file *blob)
     bl_blob_file(digest, file);
     snprintf(part, sizeof part, "%s" PART, file);
     /* When it fails it stays a whole part, which is as good. */
-    if (!renameat(images_fd, part, images_fd, file))
+    if (!bl_os.renameat(images_fd, part, images_fd, file))
         blob->whole = true;
 }
 
@@ -112,7 +113,7 @@ void bl_blob_discard(int images_fd, const char *digest, struct bl_blob_file *blo
     if (blob->fd >= 0 && !blob->anonymous) {
         bl_blob_file(digest, file);
         snprintf(part, sizeof part, "%s" PART, file);
-        unlinkat(images_fd, blob->whole ? file : part, 0);
+        bl_os.unlinkat(images_fd, blob->whole ? file : part, 0);
     }
     bl_blob_finish(blob);
 }
@@ -130,9 +131,9 @@ int bl_blob_write(int images_fd, const char *digest, const void *bytes, size_t l
 
     if (fd < 0)
         return -1;
-    if (bl_write_all(fd, bytes, length) || renameat(images_fd, partial, images_fd, bl_blob_file(digest, file))) {
+    if (bl_write_all(fd, bytes, length) || bl_os.renameat(images_fd, partial, images_fd, bl_blob_file(digest, file))) {
         storage_failure(err, "write", bl_blob_file(digest, file));
-        unlinkat(images_fd, partial, 0);
+        bl_os.unlinkat(images_fd, partial, 0);
         return -1;
     }
     return 0;
@@ -178,15 +179,15 @@ static void use_image(int images_fd, const char *digest, struct used *used)
 
 static void collect_used(int images_fd, struct used *used)
 {
-    cleanup_close int index_fd = openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *index = index_fd < 0 ? NULL : fdopendir(fcntl(index_fd, F_DUPFD_CLOEXEC, 3));
+    cleanup_close int index_fd = bl_os.openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *index = index_fd < 0 ? NULL : bl_os.fdopendir(bl_os.fcntl(index_fd, F_DUPFD_CLOEXEC, 3));
     const struct dirent *entry;
 
     if (!index) {
         used->unsure = index_fd >= 0 || errno != ENOENT;
         return;
     }
-    while ((entry = readdir(index))) {
+    while ((entry = bl_os.readdir(index))) {
         struct bl_error failure = BL_ERROR_INIT;
         struct bl_image *image;
 
@@ -214,30 +215,30 @@ static void sweep_one(int blobs_fd, const char *file, const struct used *used, u
 {
     size_t length = strlen(file);
     bool part = length > strlen(PART) && !strcmp(file + length - strlen(PART), PART);
-    cleanup_close int fd = openat(blobs_fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    cleanup_close int fd = bl_os.openat(blobs_fd, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat status;
     time_t age;
 
     /* Whoever downloads a part holds its lock. */
-    if (fd < 0 || (part && flock(fd, LOCK_EX | LOCK_NB)) || fstat(fd, &status) ||
+    if (fd < 0 || (part && bl_os.flock(fd, LOCK_EX | LOCK_NB)) || bl_os.fstat(fd, &status) ||
         (!part && !(which & BL_BLOBS_USED) && is_used(used, file)))
         return;
     age = time(NULL) - (part ? status.st_mtime : status.st_ctime);
     if ((which & (part ? BL_BLOBS_PARTS : BL_BLOBS_NOW)) || age >= (part ? PART_GRACE_SECONDS : BLOB_GRACE_SECONDS))
-        unlinkat(blobs_fd, file, 0);
+        bl_os.unlinkat(blobs_fd, file, 0);
 }
 
 void bl_blobs_sweep(int images_fd, unsigned int which)
 {
-    cleanup_close int blobs_fd = openat(images_fd, "blobs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *blobs = blobs_fd < 0 ? NULL : fdopendir(fcntl(blobs_fd, F_DUPFD_CLOEXEC, 3));
+    cleanup_close int blobs_fd = bl_os.openat(images_fd, "blobs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *blobs = blobs_fd < 0 ? NULL : bl_os.fdopendir(bl_os.fcntl(blobs_fd, F_DUPFD_CLOEXEC, 3));
     struct used used = {0};
     const struct dirent *entry;
 
     if (!blobs)
         return;
     collect_used(images_fd, &used);
-    while (!used.unsure && (entry = readdir(blobs)))
+    while (!used.unsure && (entry = bl_os.readdir(blobs)))
         if (entry->d_name[0] != '.')
             sweep_one(blobs_fd, entry->d_name, &used, which);
     bl_strings_free(used.files);

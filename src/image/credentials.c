@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/document.h"
 
@@ -240,10 +241,10 @@ static int lock_directory(int *lock, struct bl_error *err)
     if (bl_make_dirs(path))
         return bl_fail(err, BL_STORAGE, errno, "make %s", path);
 
-    cleanup_close int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int directory = bl_os.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    *lock = directory < 0 ? -1 : openat(directory, AUTH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*lock < 0 || flock(*lock, LOCK_EX))
+    *lock = directory < 0 ? -1 : bl_os.openat(directory, AUTH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*lock < 0 || bl_os.flock(*lock, LOCK_EX))
         return bl_fail(err, BL_STORAGE, errno, "lock %s/" AUTH_LOCK, path);
     return bl_steal_fd(&directory);
 }

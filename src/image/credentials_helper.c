@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/credentials.h"
 
@@ -40,9 +41,9 @@ static bool is_helper_name(const char *name)
 /* make_question() - A file that holds the server's name, read from its start. Return: descriptor; -1 with errno */
 static int make_question(const char *server)
 {
-    cleanup_close int fd = memfd_create("credential-question", MFD_CLOEXEC);
+    cleanup_close int fd = bl_os.memfd_create("credential-question", MFD_CLOEXEC);
 
-    if (fd < 0 || bl_write_all(fd, server, strlen(server)) || lseek(fd, 0, SEEK_SET) < 0)
+    if (fd < 0 || bl_write_all(fd, server, strlen(server)) || bl_os.lseek(fd, 0, SEEK_SET) < 0)
         return -1;
     return bl_steal_fd(&fd);
 }
@@ -85,7 +86,7 @@ static int read_answer(int fd, const char *program, int cancel_fd, struct bl_buf
     struct pollfd polled[] = {{.fd = fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        int ready = poll(polled, 2, bl_deadline_left(deadline));
+        int ready = bl_os.poll(polled, 2, bl_deadline_left(deadline));
 
         if (ready < 0 && errno != EINTR)
             return bl_fail(err, BL_INTERNAL, errno, "wait for %s", program);
@@ -98,7 +99,7 @@ static int read_answer(int fd, const char *program, int cancel_fd, struct bl_buf
 
         size_t room = bl_buffer_room(out);
         uint8_t *at = bl_buffer_reserve(out, room < 4096 ? room : 4096);
-        ssize_t got = room && at ? read(fd, at, room < 4096 ? room : 4096) : -1;
+        ssize_t got = room && at ? bl_os.read(fd, at, room < 4096 ? room : 4096) : -1;
 
         if (!room || !at)
             return bl_fail(err, BL_CONFIG, 0, "the answer of %s is too long", program);
@@ -118,14 +119,14 @@ static int read_answer(int fd, const char *program, int cancel_fd, struct bl_buf
  */
 static int reap(pid_t pid, bool patient)
 {
-    cleanup_close int process = (int)syscall(SYS_pidfd_open, pid, 0);
+    cleanup_close int process = bl_os.pidfd_open(pid, 0);
     struct pollfd polled = {.fd = process, .events = POLLIN};
     int status = -1, result;
 
-    if (process >= 0 && poll(&polled, 1, patient ? DEADLINE_MS : 0) < 1)
-        syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0);
+    if (process >= 0 && bl_os.poll(&polled, 1, patient ? DEADLINE_MS : 0) < 1)
+        bl_os.pidfd_send_signal(process, SIGKILL, NULL, 0);
     do
-        result = waitpid(pid, &status, 0);
+        result = bl_os.waitpid(pid, &status, 0);
     while (result < 0 && errno == EINTR);
     return result < 0 ? -1 : status;
 }
@@ -174,7 +175,7 @@ int bl_credential_ask_helper(const char *name, const char *server, int cancel_fd
         return bl_fail_memory(err);
     if (!is_helper_name(name))
         return bl_fail(err, BL_CONFIG, 0, "'%.64s' can't be the name of a credential helper", name);
-    if (question < 0 || pipe2(pipe_fds, O_CLOEXEC))
+    if (question < 0 || bl_os.pipe2(pipe_fds, O_CLOEXEC))
         return bl_fail(err, BL_INTERNAL, errno, "make pipes to %s", program);
 
     cleanup_close int reading = pipe_fds[0];

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/crash.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/plugin.h"
 #include "image/store.h"
@@ -25,7 +26,7 @@ static const struct bl_image_plugin *plugin; /* guarded by plugin_mutex; set onc
 static const struct bl_image_plugin *open_plugin(const char *runtime_dir, struct bl_error *err)
 {
     cleanup_free char *path = bl_format("%s/%s", runtime_dir, BL_IMAGE_PLUGIN_FILE);
-    void *handle = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *handle = path ? bl_os.dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
     const struct bl_image_plugin *found = handle ? dlsym(handle, BL_IMAGE_PLUGIN_SYMBOL) : NULL;
 
     if (!path) {
@@ -76,7 +77,7 @@ int bl_images_load(struct bl_images *images, const struct bl_load_request *reque
     *out = NULL;
     *count = 0;
     /* Looked at first, so that a mistyped name makes nothing. */
-    if (request->path && stat(request->path, &status))
+    if (request->path && bl_os.stat(request->path, &status))
         return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open the image %s",
                        request->path);
 

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 
 /* A wait in a thread. Owned by both sides until each has let go; @mutex guards the rest. */
 struct waiter {
@@ -43,7 +44,7 @@ static void free_waiter(struct waiter *waiter)
 
 static int lock_blocking(int fd)
 {
-    while (flock(fd, LOCK_EX))
+    while (bl_os.flock(fd, LOCK_EX))
         if (errno != EINTR)
             return errno;
     return 0;
@@ -77,12 +78,13 @@ static struct waiter *start_waiter(int fd)
     if (!waiter)
         return NULL;
     pthread_mutex_init(&waiter->mutex, NULL);
-    waiter->lock_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    waiter->done_fd = eventfd(0, EFD_CLOEXEC);
+    waiter->lock_fd = bl_os.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    waiter->done_fd = bl_os.eventfd(0, EFD_CLOEXEC);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 
-    int result = waiter->lock_fd < 0 || waiter->done_fd < 0 ? errno : pthread_create(&thread, &attributes, wait_for_lock, waiter);
+    int result =
+        waiter->lock_fd < 0 || waiter->done_fd < 0 ? errno : bl_os.pthread_create(&thread, &attributes, wait_for_lock, waiter);
 
     pthread_attr_destroy(&attributes);
     if (!result)
@@ -102,7 +104,7 @@ static int lock_or_cancel(int fd, int cancel_fd)
 
     struct pollfd polled[] = {{.fd = waiter->done_fd, .events = POLLIN}, {.fd = cancel_fd, .events = POLLIN}};
 
-    while (poll(polled, 2, -1) < 0 && errno == EINTR)
+    while (bl_os.poll(polled, 2, -1) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&waiter->mutex);
     bool over = waiter->over;
@@ -118,7 +120,7 @@ static int lock_or_cancel(int fd, int cancel_fd)
 
 static int take(int fd, int cancel_fd)
 {
-    if (!flock(fd, LOCK_EX | LOCK_NB))
+    if (!bl_os.flock(fd, LOCK_EX | LOCK_NB))
         return 0;
     if (errno != EWOULDBLOCK)
         return -1;
@@ -134,10 +136,10 @@ int bl_image_lock(int images_fd, const char *key, int cancel_fd, struct bl_error
 
     snprintf(name, sizeof name, "locks/%s.lock", key);
     /* A store that was copied or tidied by hand may lack the folder. */
-    if (mkdirat(images_fd, "locks", 0700) < 0 && errno != EEXIST)
+    if (bl_os.mkdirat(images_fd, "locks", 0700) < 0 && errno != EEXIST)
         return bl_fail(err, BL_STORAGE, errno, "make the folder images/locks");
     for (;;) {
-        cleanup_close int fd = openat(images_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        cleanup_close int fd = bl_os.openat(images_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         struct stat opened, named;
 
         if (fd < 0)
@@ -145,9 +147,9 @@ int bl_image_lock(int images_fd, const char *key, int cancel_fd, struct bl_error
         if (take(fd, cancel_fd))
             return errno == ECANCELED ? bl_fail(err, BL_STOPPED, 0, "cancelled while another process builds the same image")
                                       : bl_fail(err, BL_STORAGE, errno, "lock images/%s", name);
-        if (fstat(fd, &opened))
+        if (bl_os.fstat(fd, &opened))
             return bl_fail(err, BL_STORAGE, errno, "examine the lock images/%s", name);
-        if (!fstatat(images_fd, name, &named, AT_SYMLINK_NOFOLLOW) && named.st_ino == opened.st_ino)
+        if (!bl_os.fstatat(images_fd, name, &named, AT_SYMLINK_NOFOLLOW) && named.st_ino == opened.st_ino)
             return bl_steal_fd(&fd);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/blobs.h"
 #include "image/lock.h"
@@ -21,7 +22,7 @@
 
 static int open_store(const struct bl_images *images, struct bl_error *err)
 {
-    int fd = open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return fd < 0 ? bl_fail(err, BL_STORAGE, errno, "open %s", images->path) : fd;
 }
@@ -42,7 +43,7 @@ int bl_images_documents(struct bl_images *images, const char *name, struct bl_im
     *out = (struct bl_image_documents){0};
 
     cleanup_close int images_fd = open_store(images, NULL);
-    cleanup_close int index_fd = images_fd < 0 ? -1 : openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int index_fd = images_fd < 0 ? -1 : bl_os.openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (bl_images_find(images, name, &out->image, err))
         return -1;
@@ -80,7 +81,7 @@ static int write_name(int images_fd, struct bl_image_documents *documents, const
     }
     free(image->reference);
     image->reference = copy;
-    if (faccessat(images_fd, disk, F_OK, AT_SYMLINK_NOFOLLOW))
+    if (bl_os.faccessat(images_fd, disk, F_OK, AT_SYMLINK_NOFOLLOW))
         return bl_fail(err, BL_NOT_FOUND, 0, "the image was removed in the meantime");
     return bl_record_write(images_fd, image, documents->config, strlen(documents->config), err);
 }
@@ -116,18 +117,18 @@ int bl_images_tag(struct bl_images *images, const char *name, const char *refere
 /* sum_of() - What the files of a directory of the store take. */
 static uint64_t sum_of(int images_fd, const char *name)
 {
-    cleanup_close int fd = openat(images_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    cleanup_close int fd = bl_os.openat(images_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *directory = fd < 0 ? NULL : bl_os.fdopendir(fd);
     const struct dirent *entry;
     uint64_t sum = 0;
 
     if (!directory)
         return 0;
     (void)bl_steal_fd(&fd);
-    while ((entry = readdir(directory))) {
+    while ((entry = bl_os.readdir(directory))) {
         struct stat status;
 
-        if (entry->d_name[0] != '.' && !fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW))
+        if (entry->d_name[0] != '.' && !bl_os.fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW))
             sum += (uint64_t)status.st_blocks * 512;
     }
     return sum;
@@ -145,7 +146,7 @@ static int64_t unused_since(const struct bl_image *image)
 {
     struct stat status;
 
-    if (fstatat(AT_FDCWD, image->disk_path, &status, AT_SYMLINK_NOFOLLOW) || status.st_nlink != 1)
+    if (bl_os.fstatat(AT_FDCWD, image->disk_path, &status, AT_SYMLINK_NOFOLLOW) || status.st_nlink != 1)
         return -1;
     return (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
 }
@@ -189,7 +190,7 @@ static int remove_oldest(struct bl_images *images, const struct bl_prune_request
 
 int bl_images_prune(struct bl_images *images, const struct bl_prune_request *request, uint64_t *freed_bytes, struct bl_error *err)
 {
-    cleanup_close int images_fd = open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int images_fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint64_t before = bl_images_usage(images), after;
     int result = 1;
 

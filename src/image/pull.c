@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "base/strings.h"
 
 /* A registry as a source of documents and layers. */
@@ -195,7 +196,7 @@ static int pull_reference(struct bl_pull *pull, struct bl_load *load, const stru
 int bl_loader_pull(const char *images_path, const struct bl_pull_request *request, const char *text, bool more,
                    struct bl_image **out, struct bl_error *err)
 {
-    cleanup_close int images_fd = open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int images_fd = bl_os.open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const struct bl_load_request load_request = {.fd = -1, .reference = text, .cancel_fd = request->cancel_fd};
     struct bl_load load = {.images_fd = images_fd, .images_path = images_path, .request = &load_request};
     struct bl_pull pull = {.images_fd = images_fd, .request = request, .reference = text};

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/pull.h"
 
@@ -30,7 +31,7 @@ static int write_layer(struct bl_transfer *transfer, const void *bytes, size_t l
     uint64_t offset = transfer->offset_bytes;
 
     while (length) {
-        ssize_t done = pwrite(download->blob.fd, at, length, (off_t)offset);
+        ssize_t done = bl_os.pwrite(download->blob.fd, at, length, (off_t)offset);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -200,7 +201,7 @@ static ssize_t next_of_layer(struct bl_stream *stream, const void **data, struct
     if (need(download, download->read_bytes + wanted, err))
         return -1;
     do
-        got = pread(download->blob.fd, layer->block, wanted, (off_t)download->read_bytes);
+        got = bl_os.pread(download->blob.fd, layer->block, wanted, (off_t)download->read_bytes);
     while (got < 0 && errno == EINTR);
     if (got <= 0)
         return bl_fail(err, BL_STORAGE, got < 0 ? errno : 0, "%s: read it back from images/blobs", download->what);
@@ -259,7 +260,7 @@ static int compare(const struct bl_download *download)
     ssize_t got = -1;
 
     if (context && block && EVP_DigestInit_ex(context, strncmp(digest, "sha512:", 7) == 0 ? EVP_sha512() : EVP_sha256(), NULL))
-        while ((got = pread(download->blob.fd, block, BLOCK_BYTES, at)) > 0 && EVP_DigestUpdate(context, block, (size_t)got))
+        while ((got = bl_os.pread(download->blob.fd, block, BLOCK_BYTES, at)) > 0 && EVP_DigestUpdate(context, block, (size_t)got))
             at += got;
     if (got || !EVP_DigestFinal_ex(context, bytes, &length)) {
         EVP_MD_CTX_free(context);

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/crash.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/document.h"
 
@@ -155,7 +156,7 @@ int bl_record_write(int images_fd, const struct bl_image *image, const void *con
     cleanup_free char *file = bl_record_file(image->reference);
     cleanup_free char *text = encode(image, config, config_length);
     char partial[64];
-    cleanup_close int index_fd = openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int index_fd = bl_os.openat(images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (!file || !text)
         return bl_fail_memory(err);
@@ -167,10 +168,11 @@ int bl_record_write(int images_fd, const struct bl_image *image, const void *con
     if (fd < 0)
         return -1;
     BL_CRASH_POINT("load:record-begun");
-    if (bl_write_all(fd, text, strlen(text)) || fsync(fd) || renameat(images_fd, partial, index_fd, file) || fsync(index_fd)) {
+    if (bl_write_all(fd, text, strlen(text)) || bl_os.fsync(fd) || bl_os.renameat(images_fd, partial, index_fd, file) ||
+        bl_os.fsync(index_fd)) {
         bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno, "write the image record %s",
                 file);
-        unlinkat(images_fd, partial, 0);
+        bl_os.unlinkat(images_fd, partial, 0);
         return -1;
     }
     BL_CRASH_POINT("load:record-written");
@@ -187,11 +189,11 @@ int bl_partial_create(int images_fd, char *name, size_t name_size, struct bl_err
             return bl_fail(err, BL_STORAGE, errno, "get random bytes");
         snprintf(name, name_size, "partial/%016" PRIx64, number);
 
-        cleanup_close int fd = openat(images_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        cleanup_close int fd = bl_os.openat(images_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
         if (fd < 0 && errno == EEXIST)
             continue;
-        if (fd < 0 || flock(fd, LOCK_EX) || fstat(fd, &status))
+        if (fd < 0 || bl_os.flock(fd, LOCK_EX) || bl_os.fstat(fd, &status))
             return bl_fail(err, BL_STORAGE, errno, "make images/%s", name);
         /* A sweeper can come between making and locking; what it removed is of no use. */
         if (status.st_nlink)
@@ -201,19 +203,20 @@ int bl_partial_create(int images_fd, char *name, size_t name_size, struct bl_err
 
 void bl_partial_sweep(int images_fd)
 {
-    cleanup_close int fd = openat(images_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    cleanup_close int fd = bl_os.openat(images_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *directory = fd >= 0 ? bl_os.fdopendir(fd) : NULL;
     const struct dirent *entry;
 
     if (!directory)
         return;
     (void)bl_steal_fd(&fd);
-    while ((entry = readdir(directory))) {
+    while ((entry = bl_os.readdir(directory))) {
         cleanup_close int file =
-            entry->d_name[0] == '.' ? -1 : openat(dirfd(directory), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+            entry->d_name[0] == '.' ? -1
+                                    : bl_os.openat(dirfd(directory), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
         /* Renaming it into place and closing it are two steps of a living writer, who holds the lock through both. */
-        if (file >= 0 && !flock(file, LOCK_EX | LOCK_NB))
-            unlinkat(dirfd(directory), entry->d_name, 0);
+        if (file >= 0 && !bl_os.flock(file, LOCK_EX | LOCK_NB))
+            bl_os.unlinkat(dirfd(directory), entry->d_name, 0);
     }
 }

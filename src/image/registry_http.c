@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 
 #define CONNECT_TIMEOUT_S   30L
@@ -413,7 +414,7 @@ static bool is_cancelled(const struct bl_http *http, struct bl_error *err)
 {
     struct pollfd polled = {.fd = http->settings.cancel_fd, .events = POLLIN};
 
-    if (polled.fd < 0 || poll(&polled, 1, 0) < 1)
+    if (polled.fd < 0 || bl_os.poll(&polled, 1, 0) < 1)
         return false;
     bl_fail(err, BL_STOPPED, 0, "the transfer was cancelled");
     return true;

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/blobs.h"
 #include "image/loader/layer.h"
@@ -93,9 +94,9 @@ static int write_blob(struct save *save, const char *digest, uint64_t size, cons
         if (!strcmp(*at, digest))
             return 0;
 
-    cleanup_close int fd = openat(save->load.images_fd, bl_blob_file(digest, file), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    cleanup_close int fd = bl_os.openat(save->load.images_fd, bl_blob_file(digest, file), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 
-    if (fd < 0 || fstat(fd, &status) || (uint64_t)status.st_size != size)
+    if (fd < 0 || bl_os.fstat(fd, &status) || (uint64_t)status.st_size != size)
         return bl_fail(err, BL_NOT_FOUND, 0, "%s (%.19s) is not kept here", what, digest);
     snprintf(name, sizeof name, "blobs/%.6s/%.128s", digest, digest + 7);
 
@@ -211,7 +212,7 @@ static int write_archive(struct save *save, const struct bl_image *const *images
 int bl_loader_save(const char *images_path, const struct bl_image *const *images, size_t count, int fd, int cancel_fd,
                    struct bl_error *err)
 {
-    cleanup_close int images_fd = open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int images_fd = bl_os.open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const struct bl_load_request request = {.fd = -1, .cancel_fd = cancel_fd};
     struct save save = {.load = {.images_fd = images_fd, .images_path = images_path, .request = &request}};
     void *before;

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/blobs.h"
 #include "image/lock.h"
@@ -149,12 +150,12 @@ static int read_all(const struct bl_images *images, bool strict, struct list *li
     if (!path)
         return bl_fail_memory(err);
 
-    cleanup_dir DIR *directory = opendir(path);
+    cleanup_dir DIR *directory = bl_os.opendir(path);
     const struct dirent *entry;
 
     if (!directory)
         return errno == ENOENT ? 0 : bl_fail(err, BL_STORAGE, errno, "read %s", path);
-    for (errno = 0; (entry = readdir(directory)); errno = 0)
+    for (errno = 0; (entry = bl_os.readdir(directory)); errno = 0)
         if (is_record_name(entry->d_name) && read_record(images, dirfd(directory), entry->d_name, strict, list, err))
             return -1;
     return errno ? bl_fail(err, BL_STORAGE, errno, "read %s", path) : 0;
@@ -162,7 +163,7 @@ static int read_all(const struct bl_images *images, bool strict, struct list *li
 
 static bool has_disk(const struct bl_image *image)
 {
-    return faccessat(AT_FDCWD, image->disk_path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return bl_os.faccessat(AT_FDCWD, image->disk_path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static int newest_first(const void *left, const void *right)
@@ -313,10 +314,10 @@ static int remove_disk(int images_fd, const char *key)
     char name[128];
 
     snprintf(name, sizeof name, "disks/%s.ext4", key);
-    if (unlinkat(images_fd, name, 0) && errno != ENOENT)
+    if (bl_os.unlinkat(images_fd, name, 0) && errno != ENOENT)
         return -1;
     snprintf(name, sizeof name, "locks/%s.lock", key);
-    unlinkat(images_fd, name, 0);
+    bl_os.unlinkat(images_fd, name, 0);
     return 0;
 }
 
@@ -334,7 +335,7 @@ static int remove_one(const struct bl_images *images, int images_fd, const struc
         return -1;
     if (!path || !untagged || !deleted)
         return bl_fail_memory(err);
-    if (unlinkat(images_fd, path, 0) && errno != ENOENT)
+    if (bl_os.unlinkat(images_fd, path, 0) && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "remove %s/%s", images->path, path);
     if (removed)
         removed(untagged, data);
@@ -354,7 +355,7 @@ int bl_images_remove(struct bl_images *images, const char *name, void (*removed)
     if (select_images(images, name, &list, err))
         return -1;
 
-    cleanup_close int images_fd = open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int images_fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (images_fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open %s", images->path);
@@ -375,42 +376,42 @@ static bool is_orphan(int images_fd, const char *key, const struct list *all)
         if (strcmp(all->images[i]->disk_key, key) == 0)
             return false;
     snprintf(name, sizeof name, "disks/%s.ext4", key);
-    return !fstatat(images_fd, name, &status, AT_SYMLINK_NOFOLLOW) && status.st_nlink == 1 &&
+    return !bl_os.fstatat(images_fd, name, &status, AT_SYMLINK_NOFOLLOW) && status.st_nlink == 1 &&
            time(NULL) - status.st_ctime > ORPHAN_GRACE_SECONDS;
 }
 
 /* sweep_locks() - Remove lock files that no disk and no builder has: those of builders who were killed. */
 static void sweep_locks(int images_fd)
 {
-    cleanup_close int fd = openat(images_fd, "locks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *locks = fd < 0 ? NULL : fdopendir(fd);
+    cleanup_close int fd = bl_os.openat(images_fd, "locks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *locks = fd < 0 ? NULL : bl_os.fdopendir(fd);
     const struct dirent *entry;
 
     if (!locks)
         return;
     (void)bl_steal_fd(&fd);
-    while ((entry = readdir(locks))) {
+    while ((entry = bl_os.readdir(locks))) {
         char disk[128];
 
         if (strlen(entry->d_name) != BL_DISK_KEY_LENGTH + strlen(".lock"))
             continue;
         snprintf(disk, sizeof disk, "disks/%.*s.ext4", BL_DISK_KEY_LENGTH, entry->d_name);
 
-        cleanup_close int lock = openat(dirfd(locks), entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        cleanup_close int lock = bl_os.openat(dirfd(locks), entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
         /* Who waits for it looks at the path again after getting it (lock.c). */
-        if (lock >= 0 && !flock(lock, LOCK_EX | LOCK_NB) && faccessat(images_fd, disk, F_OK, AT_SYMLINK_NOFOLLOW) &&
+        if (lock >= 0 && !bl_os.flock(lock, LOCK_EX | LOCK_NB) && bl_os.faccessat(images_fd, disk, F_OK, AT_SYMLINK_NOFOLLOW) &&
             errno == ENOENT)
-            unlinkat(dirfd(locks), entry->d_name, 0);
+            bl_os.unlinkat(dirfd(locks), entry->d_name, 0);
     }
 }
 
 void bl_images_sweep(struct bl_images *images)
 {
     cleanup_list struct list before = {0};
-    cleanup_close int images_fd = open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_close int disks_fd = images_fd < 0 ? -1 : openat(images_fd, "disks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    cleanup_dir DIR *disks = disks_fd < 0 ? NULL : fdopendir(disks_fd);
+    cleanup_close int images_fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int disks_fd = images_fd < 0 ? -1 : bl_os.openat(images_fd, "disks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *disks = disks_fd < 0 ? NULL : bl_os.fdopendir(disks_fd);
     const struct dirent *entry;
 
     if (!disks)
@@ -421,7 +422,7 @@ void bl_images_sweep(struct bl_images *images)
     sweep_locks(images_fd);
     if (read_all(images, true, &before, NULL))
         return;
-    while ((entry = readdir(disks))) {
+    while ((entry = bl_os.readdir(disks))) {
         char key[BL_DISK_KEY_LENGTH + 1];
         cleanup_list struct list now = {0};
 

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/crash.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/loader/ext4.h"
 #include "image/loader/layer.h"
@@ -172,7 +173,7 @@ static int measure(struct bl_load *load, const char *file, uint64_t *disk_bytes,
 {
     struct stat status;
 
-    if (fstatat(load->images_fd, file, &status, AT_SYMLINK_NOFOLLOW))
+    if (bl_os.fstatat(load->images_fd, file, &status, AT_SYMLINK_NOFOLLOW))
         return bl_fail(err, BL_STORAGE, errno, "examine %s/%s", load->images_path, file);
     *disk_bytes = (uint64_t)status.st_size;
     *content_bytes = (uint64_t)status.st_blocks * 512;
@@ -182,9 +183,10 @@ static int measure(struct bl_load *load, const char *file, uint64_t *disk_bytes,
 /* publish() - Give a complete disk its name. */
 static int publish(struct bl_load *load, int fd, const char *partial, const char *file, struct bl_error *err)
 {
-    cleanup_close int disks_fd = openat(load->images_fd, "disks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int disks_fd = bl_os.openat(load->images_fd, "disks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (disks_fd < 0 || fchmod(fd, 0400) || renameat(load->images_fd, partial, load->images_fd, file) || fsync(disks_fd))
+    if (disks_fd < 0 || bl_os.fchmod(fd, 0400) || bl_os.renameat(load->images_fd, partial, load->images_fd, file) ||
+        bl_os.fsync(disks_fd))
         return bl_fail(err, BL_STORAGE, errno, "put the disk at %s/%s", load->images_path, file);
     BL_CRASH_POINT("load:disk-published");
     return 0;
@@ -199,7 +201,7 @@ int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct 
 
     if (!file)
         return bl_fail_memory(err);
-    if (!faccessat(load->images_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
+    if (!bl_os.faccessat(load->images_fd, file, F_OK, AT_SYMLINK_NOFOLLOW))
         return measure(load, file, disk_bytes, content_bytes, err);
     for (uint64_t bytes = load->disk_bytes ? load->disk_bytes : DISK_BYTES; result > 0 && bytes <= DISK_BYTES_MAX; bytes *= 2) {
         cleanup_close int fd = bl_partial_create(load->images_fd, partial, sizeof partial, err);
@@ -212,7 +214,7 @@ int bl_disk_ensure(struct bl_load *load, struct bl_source *source, const struct 
         if (!result)
             result = publish(load, fd, partial, file, err);
         if (result)
-            unlinkat(load->images_fd, partial, 0);
+            bl_os.unlinkat(load->images_fd, partial, 0);
     }
     if (result && err && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT))
         bl_fail_context(err, "build the image's disk in %s, where space must be made", load->images_path);
@@ -224,8 +226,8 @@ void bl_disk_forget(struct bl_load *load, const char *key)
     char name[128];
 
     snprintf(name, sizeof name, "disks/%s.ext4", key);
-    if (!faccessat(load->images_fd, name, F_OK, AT_SYMLINK_NOFOLLOW))
+    if (!bl_os.faccessat(load->images_fd, name, F_OK, AT_SYMLINK_NOFOLLOW))
         return;
     snprintf(name, sizeof name, "locks/%s.lock", key);
-    unlinkat(load->images_fd, name, 0);
+    bl_os.unlinkat(load->images_fd, name, 0);
 }

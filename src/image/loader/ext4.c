@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "image/loader/ext4_private.h"
 
 #define BYTES_PER_INODE     16384u
@@ -136,7 +137,7 @@ int bl_ext4_create(int fd, uint64_t bytes, const uint8_t *uuid, struct bl_ext4 *
     ext4->pending.bytes = malloc(PENDING_BYTES);
     if (!ext4->pending.bytes)
         bl_fail_memory(err);
-    else if (ftruncate(fd, (off_t)bytes))
+    else if (bl_os.ftruncate(fd, (off_t)bytes))
         bl_fail(err, errno == ENOSPC || errno == EFBIG ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,
                 "make a file of %" PRIu64 " MiB for the disk", bytes >> 20);
     else if (!format(ext4, bytes, uuid, err)) {
@@ -199,7 +200,7 @@ int bl_ext4_finish(struct bl_ext4 *ext4, uint64_t *used_bytes, struct bl_error *
     code = ext2fs_flush(ext4->fs);
     if (code)
         return bl_ext4_fail(ext4, code, "write the disk", err);
-    if (fsync(ext4->fd))
+    if (bl_os.fsync(ext4->fd))
         return bl_ext4_fail(ext4, errno, "write the disk", err);
     if (used_bytes)
         *used_bytes = (ext2fs_blocks_count(super) - ext2fs_free_blocks_count(super)) * BL_EXT4_BLOCK;

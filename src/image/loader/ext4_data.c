@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "image/loader/ext4_private.h"
 
 #define RUN_BLOCKS_MAX 32768u /* ext4: longest initialised extent */
@@ -22,7 +23,7 @@ static int write_out(struct bl_ext4 *ext4, uint64_t offset, const uint8_t *data,
     size_t done = 0;
 
     while (done < length) {
-        ssize_t put = pwrite(ext4->fd, data + done, length - done, (off_t)(offset + done));
+        ssize_t put = bl_os.pwrite(ext4->fd, data + done, length - done, (off_t)(offset + done));
 
         if (put < 0 && errno != EINTR)
             return bl_ext4_fail(ext4, errno, "write the disk", err);
@@ -31,7 +32,7 @@ static int write_out(struct bl_ext4 *ext4, uint64_t offset, const uint8_t *data,
     }
     /* The host writes while the next layer bytes are unpacked, so that the sync at the end has little left to wait for. */
     if (length >= PENDING_BYTES)
-        sync_file_range(ext4->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+        bl_os.sync_file_range(ext4->fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
     return 0;
 }
 
@@ -112,8 +113,8 @@ void bl_ext4_release(struct bl_ext4 *ext4, struct bl_extents *extents)
         bl_ext4_flush(ext4, NULL);
     for (uint32_t i = 0; i < extents->count; i++) {
         ext2fs_block_alloc_stats_range(ext4->fs, list[i].physical, list[i].blocks, -1);
-        fallocate(ext4->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)list[i].physical * BL_EXT4_BLOCK,
-                  (off_t)list[i].blocks * BL_EXT4_BLOCK);
+        bl_os.fallocate(ext4->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)list[i].physical * BL_EXT4_BLOCK,
+                        (off_t)list[i].blocks * BL_EXT4_BLOCK);
     }
     bl_extents_free(extents);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/loader/ext4_private.h"
 
@@ -70,8 +71,8 @@ static errcode_t read_blocks(io_channel channel, unsigned long long block, int c
     size_t length = length_of(channel, count), done = 0;
 
     while (done < length) {
-        ssize_t got = pread(channel_fd(channel), (char *)data + done, length - done,
-                            (off_t)(block * (unsigned long long)channel->block_size + done));
+        ssize_t got = bl_os.pread(channel_fd(channel), (char *)data + done, length - done,
+                                  (off_t)(block * (unsigned long long)channel->block_size + done));
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -89,7 +90,7 @@ static errcode_t write_at(io_channel channel, unsigned long long offset, size_t 
     size_t done = 0;
 
     while (done < length) {
-        ssize_t put = pwrite(channel_fd(channel), (const char *)data + done, length - done, (off_t)(offset + done));
+        ssize_t put = bl_os.pwrite(channel_fd(channel), (const char *)data + done, length - done, (off_t)(offset + done));
 
         if (put < 0 && errno != EINTR)
             return errno;

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/crash.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/loader/disk.h"
 #include "image/lock.h"
@@ -269,7 +270,7 @@ static int load_all(struct bl_load *load, struct bl_source *source, struct bl_ca
 int bl_loader_load(const char *images_path, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
                    struct bl_error *err)
 {
-    cleanup_close int images_fd = open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int images_fd = bl_os.open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct bl_load load = {.images_fd = images_fd, .images_path = images_path, .request = request, .progress.what = "reading"};
     struct bl_candidates candidates = {0};
     struct bl_source *source;

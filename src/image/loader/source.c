@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/os.h"
 #include "base/strings.h"
 #include "image/document.h"
 #include "image/loader/layer.h"
@@ -114,7 +115,8 @@ static int spool(struct bl_source *source, struct bl_tar *tar, uint64_t *at, str
         if (offset < 0 || __builtin_add_overflow(start, (uint64_t)offset + length, at) || *at > source->load->limits.total_bytes)
             return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "%s holds more than %" PRIu64 " bytes", source->what,
                            source->load->limits.total_bytes);
-        if (lseek(source->data_fd, (off_t)(start + (uint64_t)offset), SEEK_SET) < 0 || bl_write_all(source->data_fd, data, length))
+        if (bl_os.lseek(source->data_fd, (off_t)(start + (uint64_t)offset), SEEK_SET) < 0 ||
+            bl_write_all(source->data_fd, data, length))
             return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,
                            "write a copy of %s to %s/partial", source->what, source->load->images_path);
     }
@@ -209,7 +211,7 @@ static int make_spool(struct bl_source *source, struct bl_error *err)
     source->data_owned = true;
     if (source->data_fd < 0)
         return -1;
-    unlinkat(source->load->images_fd, name, 0);
+    bl_os.unlinkat(source->load->images_fd, name, 0);
     return 0;
 }
 
@@ -218,7 +220,7 @@ static bool is_compressed(int fd)
 {
     uint8_t head[4];
 
-    return pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+    return bl_os.pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
            ((head[0] == 0x1f && head[1] == 0x8b) || !memcmp(head, "\x28\xb5\x2f\xfd", 4) || !memcmp(head + 1, "\x2a\x4d\x18", 3) ||
             !memcmp(head, "BZh", 3) ||
             !memcmp(head,
@@ -231,7 +233,7 @@ static bool is_compressed(int fd)
 static int open_archive(struct bl_source *source, int fd, const struct stat *status, struct bl_error *err)
 {
     struct bl_load *load = source->load;
-    bool in_place = S_ISREG(status->st_mode) && lseek(fd, 0, SEEK_CUR) == 0 && !is_compressed(fd);
+    bool in_place = S_ISREG(status->st_mode) && bl_os.lseek(fd, 0, SEEK_CUR) == 0 && !is_compressed(fd);
     cleanup_stream struct bl_stream *stream = NULL;
 
     load->progress.what = "reading";
@@ -260,10 +262,10 @@ static int open_archive(struct bl_source *source, int fd, const struct stat *sta
 
 static int open_path(struct bl_source *source, const char *path, struct bl_error *err)
 {
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat status;
 
-    if (fd < 0 || fstat(fd, &status))
+    if (fd < 0 || bl_os.fstat(fd, &status))
         return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open the image %s", path);
     if (S_ISDIR(status.st_mode)) {
         source->directory_fd = bl_steal_fd(&fd);
@@ -284,7 +286,7 @@ static int open_stream(struct bl_source *source, int fd, struct bl_error *err)
 {
     struct stat status;
 
-    if (fstat(fd, &status))
+    if (bl_os.fstat(fd, &status))
         return bl_fail(err, BL_INVALID_ARGUMENT, errno, "read the image from descriptor %d", fd);
     if (S_ISDIR(status.st_mode))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the image's descriptor is a directory: give its path");
@@ -350,13 +352,13 @@ void bl_source_close(struct bl_source *source)
 static int find_in_directory(struct bl_source *source, const char *name, struct bl_blob *out, struct bl_error *err)
 {
     struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    cleanup_close int fd = (int)syscall(SYS_openat2, source->directory_fd, name, &how, sizeof how);
+    cleanup_close int fd = bl_os.openat2(source->directory_fd, name, &how, sizeof how);
     struct stat status;
 
     if (fd < 0)
         return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open %.200s in %s", name,
                        source->what);
-    if (fstat(fd, &status) || !S_ISREG(status.st_mode))
+    if (bl_os.fstat(fd, &status) || !S_ISREG(status.st_mode))
         return bl_fail(err, BL_IMAGE, 0, "%.200s in %s is no regular file", name, source->what);
     *out = (struct bl_blob){bl_steal_fd(&fd), true, 0, (uint64_t)status.st_size};
     return 0;

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/os.h"
 
 #define BLOCK_BYTES        (256u << 10)
 #define REPORT_INTERVAL_US 100000
@@ -18,7 +19,7 @@ bool bl_load_cancelled(struct bl_load *load, struct bl_error *err)
 {
     struct pollfd polled = {.fd = load->request->cancel_fd, .events = POLLIN};
 
-    if (polled.fd < 0 || poll(&polled, 1, 0) < 1)
+    if (polled.fd < 0 || bl_os.poll(&polled, 1, 0) < 1)
         return false;
     bl_fail(err, BL_STOPPED, 0, "loading the image was cancelled");
     return true;
@@ -75,7 +76,7 @@ static ssize_t next_of_range(struct bl_stream *stream, const void **data, struct
     ssize_t got;
 
     do
-        got = pread(source->fd, source->block, wanted, (off_t)source->offset);
+        got = bl_os.pread(source->fd, source->block, wanted, (off_t)source->offset);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return bl_fail(err, BL_STORAGE, errno, "read the image");
@@ -96,14 +97,14 @@ static ssize_t read_pipe(struct source *source, uint8_t *to, size_t length, stru
     struct pollfd polled[] = {{.fd = source->fd, .events = POLLIN}, {.fd = source->load->request->cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        if (poll(polled, 2, -1) < 0 && errno != EINTR)
+        if (bl_os.poll(polled, 2, -1) < 0 && errno != EINTR)
             return bl_fail(err, BL_STORAGE, errno, "wait for the image");
         if (bl_load_cancelled(source->load, err))
             return -1;
         if (!polled[0].revents)
             continue;
 
-        ssize_t got = read(source->fd, to, length);
+        ssize_t got = bl_os.read(source->fd, to, length);
 
         if (got >= 0)
             return got;

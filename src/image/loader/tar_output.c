@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/os.h"
 #include "image/loader/layer.h"
 #include "image/loader/tar.h"
 
@@ -27,7 +28,7 @@ static la_ssize_t write_some(struct archive *archive, void *data, const void *by
     struct pollfd polled[] = {{.fd = output->fd, .events = POLLOUT}, {.fd = output->cancel_fd, .events = POLLIN}};
 
     while (output->failure.code == BL_OK) {
-        if (poll(polled, 2, -1) < 0 && errno != EINTR)
+        if (bl_os.poll(polled, 2, -1) < 0 && errno != EINTR)
             bl_fail(&output->failure, BL_STORAGE, errno, "wait to write the archive");
         else if (polled[1].revents)
             bl_fail(&output->failure, BL_STOPPED, 0, "writing the archive was cancelled");
@@ -35,7 +36,7 @@ static la_ssize_t write_some(struct archive *archive, void *data, const void *by
             continue;
 
         if (output->failure.code == BL_OK) {
-            ssize_t put = write(output->fd, bytes, length);
+            ssize_t put = bl_os.write(output->fd, bytes, length);
 
             if (put >= 0)
                 return put;
