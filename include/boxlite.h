@@ -501,7 +501,11 @@ BOXLITE_API void boxlite_options_set_advanced(CBoxliteOptions *opts, const CAdva
 BOXLITE_API enum BoxliteErrorCode boxlite_advanced_options_new(CAdvancedBoxOptions **out_opts, CBoxliteError *out_error);
 BOXLITE_API void boxlite_advanced_options_free(CAdvancedBoxOptions *opts);
 BOXLITE_API void boxlite_advanced_options_set_security_enabled(CAdvancedBoxOptions *opts, int enabled);
-/* These replace the list; a count of 0 clears it. */
+/*
+ * Linux capabilities that commands of the box can have, by their names in capabilities(7), with or without "CAP_", or "ALL". What
+ * is dropped is taken from Docker's default set, then what is added comes to it; with "ALL" added, what is dropped wins. These
+ * replace the list; a count of 0 clears it. A name that is none is told by the call that makes a box.
+ */
 BOXLITE_API enum BoxliteErrorCode boxlite_advanced_options_set_capabilities_add(CAdvancedBoxOptions *opts,
                                                                                 const char *const *capabilities, int count);
 BOXLITE_API enum BoxliteErrorCode boxlite_advanced_options_set_capabilities_drop(CAdvancedBoxOptions *opts,

@@ -6,13 +6,12 @@
 #include <string.h>
 
 #include "base/strings.h"
+#include "core/capabilities.h"
 
 static const char needs_network[] = "network policies, tunnels and published ports: a box has no network in this build";
 static const char needs_volumes[] = "volumes: this build shares no directories with a box; use copies";
 static const char needs_secrets[] = "secrets: they are put into network traffic, and a box has no network in this build";
 static const char needs_deadlines[] = "auto-stop and auto-delete: this build does not keep deadlines of boxes";
-static const char needs_capabilities[] = "capabilities: this build gives a box Docker's default ones";
-static const char needs_security[] = "security off: this build has no switch for its confinement";
 
 enum BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_opts, CBoxliteError *out_error)
 {
@@ -46,6 +45,8 @@ void boxlite_options_free(CBoxliteOptions *opts)
     bl_strings_free(opts->entrypoint);
     bl_strings_free(opts->cmd);
     bl_strings_free(opts->env);
+    bl_strings_free(opts->cap_add);
+    bl_strings_free(opts->cap_drop);
     free(opts);
 }
 
@@ -65,24 +66,31 @@ static void set_text(CBoxliteOptions *opts, char **field, const char *text)
     *field = copy;
 }
 
+/* copy_list() - Return: an allocated list, which holds "" for a NULL; NULL when memory ran out */
+static char **copy_list(const char *const *args, int argc)
+{
+    char **copy = calloc((size_t)argc + 1, sizeof *copy);
+
+    for (int i = 0; copy && i < argc; i++) {
+        copy[i] = strdup(args[i] ? args[i] : "");
+        if (!copy[i]) {
+            bl_strings_free(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
 /* set_list() - Replace a list. */
 static void set_list(CBoxliteOptions *opts, char ***field, bool *has, const char *const *args, int argc)
 {
     if (argc < 0 || (argc > 0 && !args))
         return;
 
-    char **copy = calloc((size_t)argc + 1, sizeof *copy);
-    bool failed = !copy;
+    char **copy = copy_list(args, argc);
 
-    for (int i = 0; copy && i < argc; i++) {
-        copy[i] = strdup(args[i] ? args[i] : "");
-        failed = failed || !copy[i];
-    }
-    if (failed) {
+    if (!copy) {
         opts->out_of_memory = true;
-        for (int i = 0; copy && i < argc; i++)
-            free(copy[i]);
-        free(copy);
         return;
     }
     bl_strings_free(*field);
@@ -275,14 +283,26 @@ void boxlite_options_set_detach(CBoxliteOptions *opts, int val)
         opts->detach = val != 0;
 }
 
+/* copy_capabilities() - Replace a list by a copy of another; NULL: none. */
+static void copy_capabilities(CBoxliteOptions *opts, char ***field, char **from)
+{
+    char **copy = bl_strings_copy((const char *const *)from);
+
+    if (!copy) {
+        opts->out_of_memory = true;
+        return;
+    }
+    bl_strings_free(*field);
+    *field = copy;
+}
+
 void boxlite_options_set_advanced(CBoxliteOptions *opts, const CAdvancedBoxOptions *advanced)
 {
     if (!opts || !advanced)
         return;
-    if (advanced->has_capabilities)
-        opts->unsupported = needs_capabilities;
-    if (!advanced->security_enabled)
-        opts->unsupported = needs_security;
+    opts->unconfined = !advanced->security_enabled;
+    copy_capabilities(opts, &opts->cap_add, advanced->cap_add);
+    copy_capabilities(opts, &opts->cap_drop, advanced->cap_drop);
 }
 
 enum BoxliteErrorCode boxlite_advanced_options_new(CAdvancedBoxOptions **out_opts, CBoxliteError *out_error)
@@ -298,6 +318,10 @@ enum BoxliteErrorCode boxlite_advanced_options_new(CAdvancedBoxOptions **out_opt
 
 void boxlite_advanced_options_free(CAdvancedBoxOptions *opts)
 {
+    if (!opts)
+        return;
+    bl_strings_free(opts->cap_add);
+    bl_strings_free(opts->cap_drop);
     free(opts);
 }
 
@@ -307,27 +331,34 @@ void boxlite_advanced_options_set_security_enabled(CAdvancedBoxOptions *opts, in
         opts->security_enabled = enabled != 0;
 }
 
-static enum BoxliteErrorCode set_capabilities(CAdvancedBoxOptions *opts, const char *const *capabilities, int count)
+/* set_capabilities() - Replace a list; names that are none are told when a box is made. @field: of @opts, which may be NULL */
+static enum BoxliteErrorCode set_capabilities(char ***field, const char *const *capabilities, int count)
 {
-    if (!opts || count < 0 || (count > 0 && !capabilities))
+    if (!field || count < 0 || (count > 0 && !capabilities))
         return BOXLITE_INVALID_ARGUMENT;
     for (int i = 0; i < count; i++)
         if (!capabilities[i] || !is_utf8(capabilities[i]))
             return BOXLITE_INVALID_ARGUMENT;
-    opts->has_capabilities = count > 0;
+
+    char **copy = copy_list(capabilities, count);
+
+    if (!copy)
+        return BOXLITE_RESOURCE_EXHAUSTED;
+    bl_strings_free(*field);
+    *field = copy;
     return BOXLITE_OK;
 }
 
 enum BoxliteErrorCode boxlite_advanced_options_set_capabilities_add(CAdvancedBoxOptions *opts, const char *const *capabilities,
                                                                     int count)
 {
-    return set_capabilities(opts, capabilities, count);
+    return set_capabilities(opts ? &opts->cap_add : NULL, capabilities, count);
 }
 
 enum BoxliteErrorCode boxlite_advanced_options_set_capabilities_drop(CAdvancedBoxOptions *opts, const char *const *capabilities,
                                                                      int count)
 {
-    return set_capabilities(opts, capabilities, count);
+    return set_capabilities(opts ? &opts->cap_drop : NULL, capabilities, count);
 }
 
 /* in_range() - Return: 0; -1 with *@err */
@@ -346,7 +377,9 @@ int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out
         return bl_fail(err, BL_UNSUPPORTED, 0, "%s", options->unsupported);
     if (in_range("processors", options->cpus, 1, BL_MOST_CPUS, err) < 0 ||
         in_range("memory in MiB", options->memory_mib, BL_LEAST_MEMORY_MIB, BL_MOST_MEMORY_MIB, err) < 0 ||
-        in_range("disk size in GB", options->disk_gb, 1, BL_MOST_DISK_GB, err) < 0)
+        in_range("disk size in GB", options->disk_gb, 1, BL_MOST_DISK_GB, err) < 0 ||
+        bl_capabilities_check((const char *const *)options->cap_add, err) < 0 ||
+        bl_capabilities_check((const char *const *)options->cap_drop, err) < 0)
         return -1;
     *out = (struct bl_box_options){
         .image = options->rootfs ? NULL : options->image,
@@ -362,6 +395,9 @@ int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out
         .disk_gb = (unsigned int)options->disk_gb,
         .detach = options->detach,
         .auto_remove = options->auto_remove,
+        .cap_add = (const char *const *)options->cap_add,
+        .cap_drop = (const char *const *)options->cap_drop,
+        .unconfined = options->unconfined,
     };
     return 0;
 }

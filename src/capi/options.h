@@ -13,16 +13,17 @@
 struct OptionsHandle {
     char *image, *rootfs, *name, *workdir, *user;
     char **entrypoint, **cmd, **env;
+    char **cap_add, **cap_drop;
     bool has_entrypoint, has_cmd;
     int cpus, memory_mib, disk_gb;
-    bool detach, auto_remove;
+    bool detach, auto_remove, unconfined;
     bool out_of_memory;
     const char *unsupported; /* what of this build is missing; static text */
 };
 
 struct AdvancedBoxOptionsHandle {
     bool security_enabled;
-    bool has_capabilities;
+    char **cap_add, **cap_drop;
 };
 
 /* capi_options_fill() - As core wants them; the strings stay the handle's. Return: 0; -1 with *@err: a value or a missing part */

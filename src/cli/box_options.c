@@ -94,6 +94,23 @@ static int check_rootfs(const char *path, struct bl_error *err)
     return 0;
 }
 
+/* read_security() - The option, else the environment. Return: 0 and *@off; -1 */
+static int read_security(const char *option, bool *off, struct bl_error *err)
+{
+    static const char *const offs[] = {"disable", "disabled", "off"}, *const ons[] = {"enable", "enabled", "on"};
+    const char *word = option ? option : getenv("BOXLITE_SECURITY");
+
+    *off = false;
+    if (!word || !*word)
+        return 0;
+    for (size_t i = 0; i < sizeof ons / sizeof *ons; i++) {
+        *off = strcmp(word, offs[i]) == 0;
+        if (*off || strcmp(word, ons[i]) == 0)
+            return 0;
+    }
+    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "BOXLITE_SECURITY is '%s': enable or disable is expected", word);
+}
+
 int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, bool image_means_image, struct box_request *out)
 {
     struct bl_error err = BL_ERROR_INIT;
@@ -128,6 +145,10 @@ int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, boo
     options->workdir = values->workdir;
     options->user = values->user;
     options->engine = values->engine;
+    options->cap_add = (const char *const *)values->cap_add;
+    options->cap_drop = (const char *const *)values->cap_drop;
+    if (read_security(values->security, &options->unconfined, &err) < 0)
+        return bl_cli_fail(cli, &err);
     options->kernel = values->kernel;
     options->cpus = values->cpus ? (unsigned int)values->cpus : cli->config.cpus;
     if (values->cpus > CPUS_CAP) {

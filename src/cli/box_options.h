@@ -12,11 +12,14 @@
 
 struct box_values {
     char **env, **env_files;
-    const char *workdir, *user, *name, *entrypoint, *rootfs, *engine, *kernel;
+    const char *workdir, *user, *name, *entrypoint, *rootfs, *engine, *kernel, *security;
+    char **cap_add, **cap_drop;
     long long cpus, memory_mib, disk_gb;
     const char *pull;
     struct registry_values registry;
 };
+
+#define SECURITY_CHOICES "enable|enabled|on|disable|disabled|off"
 
 #define BOX_OPTIONS                                                                                                                  \
     {"name", 0, BL_OPTION_TEXT, "NAME", "A name, to be used instead of the id", offsetof(struct box_values, name)},                  \
@@ -84,6 +87,25 @@ struct box_values {
          "When to ask the registry for the image (default missing)",                                                                 \
          offsetof(struct box_values, pull),                                                                                          \
          .choices = "always|missing|never"},                                                                                         \
+        {"cap-add",                                                                                                                  \
+         0,                                                                                                                          \
+         BL_OPTION_LIST,                                                                                                             \
+         "CAPABILITY",                                                                                                               \
+         "Give the commands a Linux capability, as NET_ADMIN; ALL: every one",                                                       \
+         offsetof(struct box_values, cap_add)},                                                                                      \
+        {"cap-drop",                                                                                                                 \
+         0,                                                                                                                          \
+         BL_OPTION_LIST,                                                                                                             \
+         "CAPABILITY",                                                                                                               \
+         "Deny them one of the default ones; ALL: every one",                                                                        \
+         offsetof(struct box_values, cap_drop)},                                                                                     \
+        {"security",                                                                                                                 \
+         0,                                                                                                                          \
+         BL_OPTION_CHOICE,                                                                                                           \
+         "enable|disable",                                                                                                           \
+         "The sandbox around the emulator (BOXLITE_SECURITY; default enable)",                                                       \
+         offsetof(struct box_values, security),                                                                                      \
+         .choices = SECURITY_CHOICES},                                                                                               \
         REGISTRY_OPTIONS(struct box_values, registry),                                                                               \
     {                                                                                                                                \
         "kernel", 0, BL_OPTION_TEXT, "PATH", NULL, offsetof(struct box_values, kernel)                                               \

@@ -49,6 +49,10 @@ static json_t *make_config(const struct bl_box_info *info)
     json_object_set_new(config, "WorkingDir", bl_json_text(info->workdir ? info->workdir : ""));
     json_object_set_new(config, "User", bl_json_text(info->user ? info->user : ""));
     json_object_set_new(config, "Tty", json_boolean(info->tty));
+    json_object_set_new(config, "CapAdd", make_list(info->cap_add));
+    json_object_set_new(config, "CapDrop", make_list(info->cap_drop));
+    json_object_set_new(config, "Capabilities", make_list(info->capabilities));
+    json_object_set_new(config, "Security", json_boolean(!info->unconfined));
     json_object_set_new(config, "AutoRemove", json_boolean(info->auto_remove));
     json_object_set_new(config, "Detached", json_boolean(info->detached));
     return config;

@@ -99,6 +99,10 @@ struct bl_box_options {
     bool open_stdin;
     bool detach;      /* outlives its creator */
     bool auto_remove; /* is removed once its workload has ended */
+    const char *const
+        *cap_add; /* Linux capabilities over Docker's default ones, and some of those less: see core/capabilities.h; */
+    const char *const *cap_drop; /* NULL: none */
+    bool unconfined;             /* leave out the sandbox around the emulator ("security off") */
 };
 
 /*
@@ -145,6 +149,9 @@ struct bl_box_info {
     char **command; /* what the workload runs: entrypoint and command; empty: it idles */
     char **env;
     char *workdir, *user;
+    char **cap_add, **cap_drop; /* as asked for, in their long form */
+    char **capabilities;        /* what comes of it */
+    bool unconfined;
 };
 void bl_box_info_free(struct bl_box_info *info);
 int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_info *out, struct bl_error *err);

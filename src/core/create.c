@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "core/capabilities.h"
 #include "core/change.h"
 #include "core/lock.h"
 #include "core/names.h"
@@ -65,7 +66,7 @@ static int check_options(const struct bl_box_options *options, struct bl_error *
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the working directory must be an absolute path, got: %s", options->workdir);
     if (options->kernel && *options->kernel != '/')
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the kernel must be an absolute path, got: %s", options->kernel);
-    return 0;
+    return bl_capabilities_check(options->cap_add, err) < 0 || bl_capabilities_check(options->cap_drop, err) < 0 ? -1 : 0;
 }
 
 /* load_rootfs() - The image that an OCI layout directory holds, without naming it in the store. */
@@ -205,11 +206,14 @@ static int fill_record(const struct bl_box_options *options, const struct bl_ima
     record->open_stdin = options->open_stdin;
     record->detach = options->detach;
     record->auto_remove = options->auto_remove;
+    record->unconfined = options->unconfined;
     record->stop_signal = parse_signal(image->config.stop_signal);
     record->state.status = BL_BOX_CONFIGURED;
     record->image = image_name(options, image);
     record->engine = strdup(engine_of(options));
-    if (resolve_command(options, &image->config, &record->command, err) < 0)
+    if (resolve_command(options, &image->config, &record->command, err) < 0 ||
+        bl_capabilities_normalize(options->cap_add, &record->cap_add, err) < 0 ||
+        bl_capabilities_normalize(options->cap_drop, &record->cap_drop, err) < 0)
         return -1;
     if (!record->image || !record->engine || resolve_env(options, &image->config, &record->env) < 0 ||
         copy_text(options->name, &record->name) < 0 || copy_text(image->manifest_digest, &record->image_digest) < 0 ||

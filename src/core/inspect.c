@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/strings.h"
+#include "core/capabilities.h"
 #include "core/change.h"
 #include "proto/launch.h"
 
@@ -24,6 +25,9 @@ void bl_box_info_free(struct bl_box_info *info)
     bl_strings_free(info->env);
     free(info->workdir);
     free(info->user);
+    bl_strings_free(info->cap_add);
+    bl_strings_free(info->cap_drop);
+    bl_strings_free(info->capabilities);
     *info = (struct bl_box_info){0};
 }
 
@@ -50,10 +54,15 @@ static int fill_info(struct bl_record *record, const struct bl_verdict *verdict,
         .detached = record->detach,
         .auto_remove = record->auto_remove,
         .tty = record->tty,
+        .unconfined = record->unconfined,
     };
+    uint64_t capabilities;
+
+    bl_capabilities_resolve(record->cap_add, record->cap_drop, &capabilities);
     memcpy(out->id, record->id, sizeof out->id);
     out->trouble = trouble ? strdup(trouble) : NULL;
-    if (trouble && !out->trouble)
+    out->capabilities = bl_capabilities_list(capabilities);
+    if ((trouble && !out->trouble) || !out->capabilities)
         return bl_fail_memory(err);
     out->name = bl_steal_ptr(&record->name);
     out->image = bl_steal_ptr(&record->image);
@@ -65,6 +74,8 @@ static int fill_info(struct bl_record *record, const struct bl_verdict *verdict,
     out->env = bl_steal_ptr(&record->env);
     out->workdir = bl_steal_ptr(&record->workdir);
     out->user = bl_steal_ptr(&record->user);
+    out->cap_add = bl_steal_ptr(&record->cap_add);
+    out->cap_drop = bl_steal_ptr(&record->cap_drop);
     return 0;
 }
 

@@ -25,6 +25,8 @@ void bl_record_free(struct bl_record *record)
     free(record->kernel);
     bl_strings_free(record->command);
     bl_strings_free(record->env);
+    bl_strings_free(record->cap_add);
+    bl_strings_free(record->cap_drop);
     free(record->workdir);
     free(record->user);
     bl_state_free(&record->state);
@@ -96,6 +98,7 @@ static json_t *list_to_json(char **list)
     return array;
 }
 
+/* json_to_list() - The way back of list_to_json(). Return: 0; -1 when it is no list of texts, or memory ran out */
 static int json_to_list(const json_t *array, char ***out)
 {
     size_t index;
@@ -117,13 +120,14 @@ static int json_to_list(const json_t *array, char ***out)
 char *bl_record_encode(const struct bl_record *record)
 {
     json_t *json =
-        json_pack("{s:o, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:I}", "image",
+        json_pack("{s:o, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:b, s:I, s:o, s:o, s:b}", "image",
                   text_to_json(record->image), "image_digest", record->image_digest, "engine", record->engine, "kernel",
                   text_to_json(record->kernel), "command", list_to_json(record->command), "env", list_to_json(record->env),
                   "workdir", text_to_json(record->workdir), "user", text_to_json(record->user), "stop_signal",
                   (json_int_t)record->stop_signal, "cpus", (json_int_t)record->cpus, "memory_mib", (json_int_t)record->memory_mib,
                   "disk_bytes", (json_int_t)record->disk_bytes, "tty", record->tty, "open_stdin", record->open_stdin, "detach",
-                  record->detach, "auto_remove", record->auto_remove, "create_ms", (json_int_t)record->create_ms);
+                  record->detach, "auto_remove", record->auto_remove, "create_ms", (json_int_t)record->create_ms, "cap_add",
+                  list_to_json(record->cap_add), "cap_drop", list_to_json(record->cap_drop), "security", !record->unconfined);
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
     json_decref(json);
@@ -161,6 +165,15 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
     int failed = json_to_list(json_object_get(json, "command"), &record->command) < 0 ||
                  json_to_list(json_object_get(json, "env"), &record->env) < 0;
 
+    /* What records of the first schema do not have. */
+    const struct {
+        const json_t *json;
+        char ***list;
+    } newer[] = {{json_object_get(json, "cap_add"), &record->cap_add}, {json_object_get(json, "cap_drop"), &record->cap_drop}};
+
+    for (size_t i = 0; i < sizeof newer / sizeof *newer && !failed; i++)
+        failed = newer[i].json ? json_to_list(newer[i].json, newer[i].list) : !(*newer[i].list = bl_strings_copy(NULL));
+    record->unconfined = json_is_false(json_object_get(json, "security"));
     for (size_t i = 0; i < sizeof texts / sizeof *texts && !failed; i++)
         failed = json_to_text(json_object_get(json, texts[i].key), texts[i].text) < 0;
     json_decref(json);

@@ -46,6 +46,8 @@ struct bl_record {
     unsigned int cpus, memory_mib;
     uint64_t disk_bytes;
     bool tty, open_stdin, detach, auto_remove;
+    char **cap_add, **cap_drop; /* normalized (core/capabilities.h) */
+    bool unconfined;            /* its emulator runs without the sandbox around it */
 
     struct bl_state state;
 };

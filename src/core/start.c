@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "core/capabilities.h"
 #include "core/change.h"
 #include "core/home.h"
 #include "core/lock.h"
@@ -101,6 +102,8 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
     const struct bl_record *record = start->record;
     const struct bl_start_options *options = start->options;
     cleanup_free char *box_dir = bl_format("%s/boxes/%s", start->runtime->home, record->id);
+    uint64_t capabilities;
+    bool has_capabilities = bl_capabilities_resolve(record->cap_add, record->cap_drop, &capabilities);
     char id[sizeof record->id];
 
     if (!box_dir)
@@ -124,6 +127,7 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
         .creator_fd = start->detached ? -1 : BL_SHIM_CREATOR_FD,
         .start_on_attach = options->attach,
         .discard = record->auto_remove,
+        .unconfined = record->unconfined,
         .workload =
             {
                 .kind = BL_OPEN_WORKLOAD,
@@ -136,6 +140,8 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
                 .columns = options->columns,
                 .use_stdin = record->open_stdin,
                 .stop_signal = record->stop_signal,
+                .has_capabilities = has_capabilities,
+                .capabilities = capabilities,
             },
     };
 

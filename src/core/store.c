@@ -13,6 +13,7 @@
  */
 #include "core/store.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -34,26 +35,34 @@
 #define STATE_COLUMNS  "status, pid, start_ticks, boot_id, started_at_ms, ended_at_ms, exit_code, out_of_memory, reason, console"
 #define RECORD_COLUMNS "id, name, created_at_ms, config, generation, " STATE_COLUMNS
 
-static const char schema[] = "CREATE TABLE boxes("
-                             " id TEXT PRIMARY KEY NOT NULL,"
-                             " name TEXT UNIQUE,"
-                             " created_at_ms INTEGER NOT NULL,"
-                             " auto_remove INTEGER NOT NULL,"
-                             " config TEXT NOT NULL,"
-                             " generation INTEGER NOT NULL,"
-                             " status TEXT NOT NULL,"
-                             " pid INTEGER NOT NULL,"
-                             " start_ticks INTEGER NOT NULL,"
-                             " boot_id TEXT NOT NULL,"
-                             " started_at_ms INTEGER NOT NULL,"
-                             " ended_at_ms INTEGER NOT NULL,"
-                             " exit_code INTEGER,"
-                             " out_of_memory INTEGER NOT NULL,"
-                             " reason TEXT,"
-                             " console TEXT);"
-                             "CREATE INDEX boxes_by_age ON boxes(created_at_ms);"
-                             "CREATE INDEX boxes_by_status ON boxes(status);"
-                             "PRAGMA user_version = 1;";
+/*
+ * What brings a database from each version to the next.
+ *  1: the tables.
+ *  2: a record can say cap_add, cap_drop and security. A boxlite that knew only 1 would start such a box with what it was denied.
+ */
+static const char *const steps[] = {"CREATE TABLE boxes("
+                                    " id TEXT PRIMARY KEY NOT NULL,"
+                                    " name TEXT UNIQUE,"
+                                    " created_at_ms INTEGER NOT NULL,"
+                                    " auto_remove INTEGER NOT NULL,"
+                                    " config TEXT NOT NULL,"
+                                    " generation INTEGER NOT NULL,"
+                                    " status TEXT NOT NULL,"
+                                    " pid INTEGER NOT NULL,"
+                                    " start_ticks INTEGER NOT NULL,"
+                                    " boot_id TEXT NOT NULL,"
+                                    " started_at_ms INTEGER NOT NULL,"
+                                    " ended_at_ms INTEGER NOT NULL,"
+                                    " exit_code INTEGER,"
+                                    " out_of_memory INTEGER NOT NULL,"
+                                    " reason TEXT,"
+                                    " console TEXT);"
+                                    "CREATE INDEX boxes_by_age ON boxes(created_at_ms);"
+                                    "CREATE INDEX boxes_by_status ON boxes(status);"
+                                    "PRAGMA user_version = 1;",
+                                    "PRAGMA user_version = 2;"};
+
+static_assert(sizeof steps / sizeof *steps == BL_STORE_VERSION, "a step for each version");
 
 struct bl_store {
     sqlite3 *db;
@@ -141,7 +150,16 @@ static int check_version(struct bl_store *store, int version, struct bl_error *e
     return 0;
 }
 
-/* set_up() - Make the tables, alone. */
+/* take_steps() - From @version to ours, within a transaction. Return: 0; -1 */
+static int take_steps(struct bl_store *store, int version, struct bl_error *err)
+{
+    for (; version < BL_STORE_VERSION; version++)
+        if (sqlite3_exec(store->db, steps[version], NULL, NULL, NULL) != SQLITE_OK)
+            return database_error(store, version ? "bring the tables up to date" : "make the tables", err);
+    return sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK ? 0 : database_error(store, "make the tables", err);
+}
+
+/* set_up() - Make the tables or bring older ones up to date, alone. */
 static int set_up(struct bl_store *store, int home_fd, struct bl_error *err)
 {
     cleanup_close int fd = bl_os.openat(home_fd, SETUP_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -163,9 +181,7 @@ static int set_up(struct bl_store *store, int home_fd, struct bl_error *err)
         sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         return database_error(store, "begin", err);
     BL_CRASH_POINT("open:tables-begun");
-    if (sqlite3_exec(store->db, schema, NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK) {
-        database_error(store, "make the tables", err);
+    if (take_steps(store, version, err) < 0) {
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
         return -1;
     }

@@ -14,7 +14,7 @@
 
 #include "core/record.h"
 
-#define BL_STORE_VERSION 1
+#define BL_STORE_VERSION 2
 #define BL_STORE_BUSY_MS 30000
 
 struct bl_store;

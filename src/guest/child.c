@@ -37,11 +37,6 @@
 #define OPEN_FILES_MAX 1048576
 #define TTY_GROUP      5 /* as in the options of devpts */
 
-/* Docker's default set (moby, oci/caps/defaults.go). */
-static const int kept_capabilities[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FSETID,  CAP_FOWNER,           CAP_MKNOD,      CAP_NET_RAW, CAP_SETGID,
-    CAP_SETUID, CAP_SETFCAP,      CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_KILL,    CAP_AUDIT_WRITE};
-
 int bl_child_report(const struct bl_child *child, const struct bl_report *report)
 {
     return write(child->report_fd, report, sizeof *report) == sizeof *report ? 0 : -1;
@@ -74,12 +69,9 @@ void bl_child_prepare(void)
         bl_write_all(fd, "0", 1);
 }
 
-int bl_child_drop_capabilities(struct bl_error *err)
+/* bound_capabilities() - Nothing that this process executes gets others than @kept. Return: 0; -1 */
+static int bound_capabilities(uint64_t kept, struct bl_error *err)
 {
-    uint64_t kept = 0;
-
-    for (size_t i = 0; i < sizeof kept_capabilities / sizeof *kept_capabilities; i++)
-        kept |= UINT64_C(1) << kept_capabilities[i];
     for (int capability = 0; capability < 64; capability++) {
         if (kept >> capability & 1 || prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0)
             continue;
@@ -87,7 +79,12 @@ int bl_child_drop_capabilities(struct bl_error *err)
             break; /* past the last one that this kernel has */
         return bl_fail(err, BL_EXECUTION, errno, "drop the capability %d", capability);
     }
+    return 0;
+}
 
+/* set_capabilities() - Those of this process itself; none is inheritable, so none is ambient. Return: 0; -1 */
+static int set_capabilities(uint64_t kept, struct bl_error *err)
+{
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {
         {.effective = (uint32_t)kept, .permitted = (uint32_t)kept},
@@ -97,6 +94,11 @@ int bl_child_drop_capabilities(struct bl_error *err)
     if (syscall(SYS_capset, &header, data) < 0)
         return bl_fail(err, BL_EXECUTION, errno, "set the capabilities");
     return 0;
+}
+
+int bl_child_drop_capabilities(struct bl_error *err)
+{
+    return bound_capabilities(BL_CAPABILITIES_DEFAULT, err) < 0 || set_capabilities(BL_CAPABILITIES_DEFAULT, err) < 0 ? -1 : 0;
 }
 
 /* send_terminal() - Hand the master over. Return: 0; -1 with errno */
@@ -203,9 +205,22 @@ static int enter_directory(const struct bl_child *child, const struct bl_user *u
     return bl_fail(err, BL_EXECUTION, errno, "Execution error: change to the working directory \"%s\"", path);
 }
 
-/* become_user() - Limits, capabilities, groups and ids, in the only order that works. */
-static int become_user(const struct bl_user *user, struct bl_error *err)
+/* capabilities_of() - What its command can have: its own word, the workload's, or the default. */
+static uint64_t capabilities_of(const struct bl_child *child)
 {
+    if (child->open->has_capabilities)
+        return child->open->capabilities;
+    return child->workload && child->workload->has_capabilities ? child->workload->capabilities : BL_CAPABILITIES_DEFAULT;
+}
+
+/*
+ * become_user() - Limits, capabilities, groups and ids, in the only order that works
+ * The bounding set goes first, which takes SETPCAP, then the ids, which take SETUID and SETGID, then what this process has itself:
+ * the command may be denied each of the three. Leaving root has emptied that set already.
+ */
+static int become_user(const struct bl_child *child, const struct bl_user *user, struct bl_error *err)
+{
+    uint64_t kept = capabilities_of(child);
     static const struct {
         int which;
         rlim_t most;
@@ -217,12 +232,12 @@ static int become_user(const struct bl_user *user, struct bl_error *err)
         if (setrlimit(limits[i].which, &limit) < 0)
             return bl_fail(err, BL_EXECUTION, errno, "set the resource limits");
     }
-    if (bl_child_drop_capabilities(err) < 0)
+    if (bound_capabilities(kept, err) < 0)
         return -1;
     if (setgroups(user->group_count, user->groups) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
         return bl_fail(err, BL_EXECUTION, errno, "become user %u, group %u", user->uid, user->gid);
-    return 0;
+    return set_capabilities(user->uid ? 0 : kept, err);
 }
 
 /*
@@ -295,7 +310,7 @@ _Noreturn void bl_child_run(const struct bl_child *child)
         bl_child_fail(child, BL_EXIT_NOT_EXECUTABLE, &err);
     if (!open_->args)
         user = (struct bl_user){.home = "/"};
-    if (become_user(&user, &err) < 0)
+    if (become_user(child, &user, &err) < 0)
         bl_child_fail(child, BL_EXIT_CANNOT_START, &err);
     if (!open_->args)
         idle(child);

@@ -38,7 +38,7 @@ _Noreturn void bl_child_run(const struct bl_child *child);
 _Noreturn void bl_child_fail(const struct bl_child *child, int exit_code, const struct bl_error *err);
 /* bl_child_report() - Tell the agent something. Return: 0; -1 with errno */
 int bl_child_report(const struct bl_child *child, const struct bl_report *report);
-/* bl_child_drop_capabilities() - Keep Docker's default set as what this process and its programs can have. Return: 0; -1 */
+/* bl_child_drop_capabilities() - Keep the default set as what this process, a copy, can have. Return: 0; -1 */
 int bl_child_drop_capabilities(struct bl_error *err);
 /* bl_child_prepare() - Undo what is the agent's: signals, priority, protection from running out of memory, session. */
 void bl_child_prepare(void);

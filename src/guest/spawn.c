@@ -125,6 +125,8 @@ static int remember_workload(struct bl_agent *agent, const struct bl_open *open)
         .cwd = open->cwd ? strdup(open->cwd) : NULL,
         .user = open->user ? strdup(open->user) : NULL,
         .stop_signal = open->stop_signal,
+        .has_capabilities = open->has_capabilities,
+        .capabilities = open->capabilities,
     };
 
     if (!copy.env || (open->cwd && !copy.cwd) || (open->user && !copy.user)) {

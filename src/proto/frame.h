@@ -31,7 +31,12 @@
 #define BL_FRAME_PAYLOAD_MAX  65536
 #define BL_WINDOW_BYTES       262144
 
-#define BL_PROTO_VERSION        1
+/*
+ * Versions.
+ *  1: the first.
+ *  2: OPEN can say capabilities.
+ */
+#define BL_PROTO_VERSION        2
 #define BL_PROTO_OLDEST_VERSION 1
 
 enum bl_frame_type {

@@ -34,11 +34,12 @@ enum launch_tag {
 #define FLAG_START_ON_ATTACH 1u
 #define FLAG_DISCARD         2u
 #define FLAG_DEBUG           4u
+#define FLAG_UNCONFINED      8u
 
 static int put_numbers(struct bl_buffer *out, const struct bl_launch *launch)
 {
     uint32_t flags = (launch->start_on_attach ? FLAG_START_ON_ATTACH : 0) | (launch->discard ? FLAG_DISCARD : 0) |
-                     (launch->debug ? FLAG_DEBUG : 0);
+                     (launch->debug ? FLAG_DEBUG : 0) | (launch->unconfined ? FLAG_UNCONFINED : 0);
     int failed = bl_field_put_u64(out, LAUNCH_MEMORY, launch->memory_bytes);
 
     failed |= bl_field_put_u64(out, LAUNCH_DISK, launch->disk_bytes);
@@ -109,6 +110,7 @@ static int take_number(const struct bl_field *field, struct bl_launch *launch)
         launch->start_on_attach = number & FLAG_START_ON_ATTACH;
         launch->discard = number & FLAG_DISCARD;
         launch->debug = number & FLAG_DEBUG;
+        launch->unconfined = number & FLAG_UNCONFINED;
         return 0;
     default:
         if (number > INT32_MAX)

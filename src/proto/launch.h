@@ -64,6 +64,7 @@ struct bl_launch {
     int creator_fd;          /* a pidfd of the creator, whose death means a graceful stop; -1: detached */
     bool start_on_attach;    /* the workload starts when its ATTACH comes */
     bool discard;            /* nothing on the disk is needed afterwards (--rm): end without a sync */
+    bool unconfined;         /* no sandbox around the engine */
     bool debug;              /* a talkative shim.log */
     struct bl_open workload; /* kind WORKLOAD; no args: an idle one */
 };

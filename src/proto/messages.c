@@ -31,6 +31,8 @@ int bl_open_encode(struct bl_buffer *out, const struct bl_open *open)
             return -1;
     if (open->timeout_ms && bl_field_put_u64(out, BL_OPEN_TIMEOUT_MS, open->timeout_ms) < 0)
         return -1;
+    if (open->has_capabilities && bl_field_put_u64(out, BL_OPEN_CAPABILITIES, open->capabilities) < 0)
+        return -1;
     return bl_field_put_strings(out, BL_OPEN_ARG, (const char *const *)open->args) < 0 ||
                    bl_field_put_strings(out, BL_OPEN_ENV, (const char *const *)open->env) < 0 ||
                    bl_field_put_string(out, BL_OPEN_CWD, open->cwd) < 0 || bl_field_put_string(out, BL_OPEN_USER, open->user) < 0 ||
@@ -99,6 +101,9 @@ static int take_open_field(const struct bl_field *field, struct bl_open *open)
             return -1;
         open->copy_flags = (uint32_t)number;
         return 0;
+    case BL_OPEN_CAPABILITIES:
+        open->has_capabilities = true;
+        return bl_field_number(field, &open->capabilities);
     default:
         return 0;
     }

@@ -68,7 +68,16 @@ enum bl_open_tag {
     BL_OPEN_PATH = 12,        /* string: absolute path in the box */
     BL_OPEN_COPY_FLAGS = 13,  /* u32: BL_COPY_... */
     BL_OPEN_DETACH = 14,      /* u32: 1: runs on when its stream is closed; output is thrown away */
+    /* u64: a bit for each capability (linux/capability.h) that it and its programs can have; none: BL_CAPABILITIES_DEFAULT, for an
+     * EXEC the workload's. Understood from version 2 of the protocol on; an older agent must not be asked. */
+    BL_OPEN_CAPABILITIES = 15,
 };
+
+/*
+ * Docker's default set (moby, oci/caps/defaults.go): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP,
+ * NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP
+ */
+#define BL_CAPABILITIES_DEFAULT UINT64_C(0xa80425fb)
 
 #define BL_COPY_FOLLOW_LINKS 1u /* COPY_OUT: what a symlink points to, instead of the link */
 #define BL_COPY_NO_OVERWRITE 2u /* COPY_IN: refuse when a file would be replaced */
@@ -119,6 +128,8 @@ struct bl_open {
     bool tty;
     bool use_stdin;
     bool detach;
+    bool has_capabilities; /* else the default, or the workload's */
+    uint64_t capabilities;
 };
 
 /* bl_open_encode() - Append the fields (no frame header). Return: 0; -1 when the buffer can't take them */

@@ -473,6 +473,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         .kernel = launch->kernel,
         .initramfs = launch->initramfs,
         .volatile_disk = launch->discard,
+        .unconfined = launch->unconfined,
         .agent_fd = -1,
         .console_fd = -1,
     };
@@ -488,7 +489,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         check_readable("initramfs", launch->initramfs, err) < 0 || open_disks(box, &config, err) < 0 ||
         connect_guest(box, &config, err) < 0)
         return -1;
-    bl_log(BL_LOG_INFO, "engine: %s: %s", box->choice.name, box->choice.reason);
+    bl_log(BL_LOG_INFO, "engine: %s: %s%s", box->choice.name, box->choice.reason, launch->unconfined ? "; security is off" : "");
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
         return -1;
     BL_CRASH_POINT("shim:engine-started");

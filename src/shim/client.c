@@ -209,13 +209,17 @@ static enum verdict open_stream(struct hub_client *client, const struct bl_frame
         return REFUSED;
 
     enum bl_open_kind kind = open.kind;
-    bool detach = open.detach;
+    bool detach = open.detach, has_capabilities = open.has_capabilities;
 
     bl_open_free(&open);
     if (kind == BL_OPEN_WORKLOAD)
         return REFUSED;
 
     const char *why = not_now(hub);
+
+    if (!why && has_capabilities && hub->version < 2)
+        why = "the box's agent is too old to give a command capabilities of its own";
+
     struct hub_stream *stream = why ? NULL : bl_stream_new(hub, client, frame->stream);
 
     if (!stream) {

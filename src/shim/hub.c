@@ -210,6 +210,10 @@ static void take_frame(struct bl_hub *hub, const struct bl_frame *frame)
             return;
         }
         hub->version = hello.version < BL_PROTO_VERSION ? hello.version : BL_PROTO_VERSION;
+        if (hub->config.workload->has_capabilities && hub->version < 2) {
+            bl_hub_guest_broken(hub, "it is too old to give a command other capabilities than the default ones");
+            return;
+        }
         send_config(hub);
         return;
     }

@@ -42,6 +42,7 @@ struct bl_engine_config {
     /* The disk: the first file is the base; the last is the one that is written. Backing names in headers are not followed. */
     struct bl_engine_disk disks[BL_ENGINE_DISKS_MAX];
     size_t disk_count;
+    bool unconfined;    /* its process runs without a sandbox around it */
     bool volatile_disk; /* nothing of the disk is needed after the VM: no flush reaches the host's disk */
     int agent_fd;       /* stream socket that becomes the guest's port boxlite.agent */
     int console_fd;     /* stream socket that the guest's console writes to */

@@ -247,6 +247,7 @@ static const struct {
     {"copy_streams", scenario_copy_streams},
     {"numbers", scenario_numbers},
     {"images", scenario_images},
+    {"capabilities", scenario_capabilities},
     {"three_boxes", scenario_three_boxes},
     {"sixty_four_execs", scenario_sixty_four_execs},
     {"eight_boxes_from_eight_threads", scenario_eight_boxes_from_eight_threads},

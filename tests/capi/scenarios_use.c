@@ -422,3 +422,53 @@ void scenario_images(void)
     }
     boxlite_image_free(handle);
 }
+
+/* make_with() - An idle box with advanced options, which are freed before it is made: they are copied. */
+static CBoxHandle *make_with(const char *const *add, int adds, const char *const *drop, int drops, int security)
+{
+    struct result result = {0};
+    CBoxliteOptions *options = options_for(NULL);
+    CAdvancedBoxOptions *advanced = NULL;
+    const char *const other[] = {"BPF", "KILL"};
+
+    OK(boxlite_advanced_options_new(&advanced, &error));
+    OK(boxlite_advanced_options_set_capabilities_add(advanced, other, 2)); /* replaced by the next */
+    OK(boxlite_advanced_options_set_capabilities_add(advanced, add, adds));
+    OK(boxlite_advanced_options_set_capabilities_drop(advanced, drop, drops));
+    boxlite_advanced_options_set_security_enabled(advanced, security);
+    boxlite_options_set_advanced(options, advanced);
+    boxlite_advanced_options_free(advanced);
+    OK(boxlite_create_box(runtime, options, on_box, &result, &error));
+    drain_until(&result.done, 1);
+    CHECK(result.box);
+    return result.box;
+}
+
+void scenario_capabilities(void)
+{
+    static const char script[] =
+        "while read key value; do [ $key = CapEff: ] && echo $value; done </proc/self/status; "
+        ": >/tmp/f; chown 1 /tmp/f && echo owner; date -s 2030-01-01 >/dev/null 2>&1; [ $(date +%Y) = 2030 ] && echo clock";
+    static const struct {
+        const char *add[2], *drop[2];
+        int adds, drops;
+        const char *out;
+    } rows[] = {
+        {.out = "00000000a80425fb\nowner\n"},
+        {.add = {"SYS_TIME"}, .adds = 1, .drop = {"cap_chown"}, .drops = 1, .out = "00000000aa0425fa\nclock\n"},
+        {.drop = {"ALL"}, .drops = 1, .out = "0000000000000000\n"},
+        {.add = {"ALL"}, .adds = 1, .drop = {"CHOWN", "KILL"}, .drops = 2, .out = "000001ffffffffde\nclock\n"},
+    };
+    struct result result = {0};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CBoxHandle *box = make_with(rows[i].add, rows[i].adds, rows[i].drop, rows[i].drops, i % 2 == 0);
+
+        run(box, SHELL(script), &result);
+        if (strcmp(result.out, rows[i].out) != 0)
+            fprintf(stderr, "row %zu: %s%s\n", i, result.out, result.err ? result.err : "");
+        CHECK(strcmp(result.out, rows[i].out) == 0);
+        clear(&result);
+        remove_box(box);
+    }
+}

@@ -253,15 +253,28 @@ static void capability_arguments(void **state)
     boxlite_advanced_options_free(advanced);
 }
 
+/* set_capability() - Add or drop one. */
+static void set_capability(CBoxliteOptions *options, bool add, const char *name)
+{
+    CAdvancedBoxOptions *advanced = NULL;
+
+    assert_int_equal(boxlite_advanced_options_new(&advanced, &error), BOXLITE_OK);
+    assert_int_equal((add ? boxlite_advanced_options_set_capabilities_add
+                          : boxlite_advanced_options_set_capabilities_drop)(advanced, (const char *const[]){"KILL", name}, 2),
+                     BOXLITE_OK);
+    boxlite_options_set_advanced(options, advanced);
+    boxlite_advanced_options_free(advanced);
+}
+
 /* Setters that can't answer: what makes no sense or is not built is told when a box is made of it. */
 static void options_are_never_ignored(void **state)
 {
     (void)state;
     const char *const word[] = {"x"};
 
-    for (int which = 0; which < 9; which++) {
+    for (int which = 0; which < 11; which++) {
         CBoxliteOptions *options = NULL;
-        enum BoxliteErrorCode expected = which < 3 ? BOXLITE_INVALID_ARGUMENT : BOXLITE_UNSUPPORTED;
+        enum BoxliteErrorCode expected = which < 3 || which > 8 ? BOXLITE_INVALID_ARGUMENT : BOXLITE_UNSUPPORTED;
 
         assert_int_equal(boxlite_options_new("busybox", &options, &error), BOXLITE_OK);
         switch (which) {
@@ -289,8 +302,11 @@ static void options_are_never_ignored(void **state)
         case 7:
             boxlite_options_add_port(options, 0, 80, BoxlitePortProtocolTcp, NULL);
             break;
-        default:
+        case 8:
             boxlite_options_set_network_inbound_enabled(options);
+            break;
+        default:
+            set_capability(options, which == 9, "NET_ADMINS");
             break;
         }
         refused(boxlite_create_box(runtime, options, on_box, NULL, &error), expected, NULL);

@@ -292,7 +292,8 @@ class Machine:
                                 (5, more.get("user")), (6, int(more.get("tty", False))), (7, more.get("rows", 0)),
                                 (8, more.get("columns", 0)), (9, int(more.get("stdin", False))),
                                 (10, u64(more.get("timeout_ms", 0))), (11, more.get("stop_signal", 0)),
-                                (12, more.get("path")), (13, more.get("flags", 0)), (14, int(more.get("detach", False)))]),
+                                (12, more.get("path")), (13, more.get("flags", 0)), (14, int(more.get("detach", False))),
+                                (15, None if "capabilities" not in more else u64(more["capabilities"]))]),
                   0, stream.ident)
         return stream
 

@@ -22,6 +22,7 @@ COMMANDS = ["run", "create", "exec", "list", "start", "stop", "restart", "rm", "
     (("run", "--memory", "lots", "busybox"), "--memory"),
     (("run", "--cpus", "0", "busybox"), "--cpus"),
     (("run", "--name=", "busybox"), "--name cannot be empty"),
+    (("run", "--security", "maybe", "busybox"), "enable|"),
     (("create", "-d", "busybox"), "unexpected argument '-d'"),
     (("create", "--rm", "busybox"), "unexpected argument '--rm'"),
     (("exec", "box", "ls"), "--"),

@@ -94,7 +94,9 @@ static void a_record_comes_back_as_it_was(void **state)
     record.kernel = strdup("/boot/vmlinux");
     record.image_digest = strdup("sha256:00");
     record.stop_signal = 3;
-    record.tty = record.auto_remove = true;
+    record.tty = record.auto_remove = record.unconfined = true;
+    assert_int_equal(bl_strings_append(&record.cap_add, "CAP_SYS_TIME"), 0);
+    assert_int_equal(bl_strings_append(&record.cap_drop, "ALL"), 0);
     record.state.reason = strdup("because");
     record.state.has_exit_code = true;
     record.state.exit_code = 7;
@@ -112,7 +114,10 @@ static void a_record_comes_back_as_it_was(void **state)
     assert_string_equal(found.kernel, record.kernel);
     assert_string_equal(found.image_digest, record.image_digest);
     assert_int_equal(found.stop_signal, 3);
-    assert_true(found.tty && found.auto_remove && !found.detach && !found.open_stdin);
+    assert_string_equal(found.cap_add[0], "CAP_SYS_TIME");
+    assert_string_equal(found.cap_drop[0], "ALL");
+    assert_null(found.cap_drop[1]);
+    assert_true(found.tty && found.auto_remove && found.unconfined && !found.detach && !found.open_stdin);
     assert_int_equal(found.disk_bytes, record.disk_bytes);
     assert_int_equal(found.created_at_ms, record.created_at_ms);
     assert_int_equal(found.state.status, BL_BOX_CONFIGURED);
@@ -323,16 +328,44 @@ static void a_newer_schema_is_refused(void **state)
 {
     struct bl_store *store = open_store();
     struct bl_error err = BL_ERROR_INIT;
+    char back[64];
 
     (void)state;
     bl_store_close(store);
-    execute("PRAGMA user_version = 2");
+    execute("PRAGMA user_version = 99");
     assert_int_equal(bl_store_open(home_fd, home, &store, &err), -1);
     assert_int_equal(err.code, BL_DATABASE);
     assert_non_null(strstr(err.message, "newer boxlite"));
     assert_null(store);
-    execute("PRAGMA user_version = 1");
+    snprintf(back, sizeof back, "PRAGMA user_version = %d", BL_STORE_VERSION);
+    execute(back);
     bl_store_close(open_store());
+}
+
+/* The first schema knew neither capabilities nor security. */
+static void an_older_schema_is_brought_up_to_date(void **state)
+{
+    struct bl_store *store = open_store();
+    struct bl_record found = {0};
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    insert(store, "abcdefghijkl", "old");
+    bl_store_close(store);
+    execute("PRAGMA user_version = 1;"
+            "UPDATE boxes SET config = json_remove(config, '$.cap_add', '$.cap_drop', '$.security')");
+    for (int i = 0; i < 2; i++) {
+        store = open_store();
+        assert_int_equal(bl_store_find(store, "old", &found, &err), 0);
+        assert_false(found.unconfined);
+        assert_true(found.cap_add && !found.cap_add[0] && found.cap_drop && !found.cap_drop[0]);
+        bl_record_free(&found);
+        bl_store_close(store);
+    }
+    execute("UPDATE boxes SET name = 'seen' WHERE (SELECT user_version FROM pragma_user_version) > 1");
+    store = open_store();
+    assert_int_equal(bl_store_name_taken(store, "seen", NULL), 1);
+    bl_store_close(store);
 }
 
 static void damage_is_an_error_and_no_crash(void **state)
@@ -431,6 +464,7 @@ int main(void)
         IN_A_HOME(lists_are_newest_first_and_filtered),
         IN_A_HOME(four_processes_share_a_fresh_database),
         IN_A_HOME(a_newer_schema_is_refused),
+        IN_A_HOME(an_older_schema_is_brought_up_to_date),
         IN_A_HOME(damage_is_an_error_and_no_crash),
         IN_A_HOME(homes_that_cannot_serve_are_refused),
         IN_A_HOME(a_home_may_lie_deep),

@@ -146,7 +146,9 @@ static const struct bl_open sample_open = {.kind = BL_OPEN_EXEC,
                                            .columns = 65535,
                                            .tty = true,
                                            .use_stdin = true,
-                                           .detach = true};
+                                           .detach = true,
+                                           .has_capabilities = true,
+                                           .capabilities = 1ull << 40 | 1};
 
 static void open_comes_back_whole(void **state)
 {
@@ -168,7 +170,19 @@ static void open_comes_back_whole(void **state)
     assert_int_equal(got.rows, 24);
     assert_int_equal(got.columns, 65535);
     assert_true(got.tty && got.use_stdin && got.detach);
+    assert_true(got.has_capabilities && got.capabilities == sent.capabilities);
     bl_open_free(&got);
+
+    /* No capabilities at all are another word than none about them. */
+    for (int has = 0; has < 2; has++) {
+        sent.has_capabilities = has;
+        sent.capabilities = 0;
+        out.length = 0;
+        assert_int_equal(bl_open_encode(&out, &sent), 0);
+        assert_int_equal(bl_open_decode(bl_buffer_data(&out), out.length, &got), 0);
+        assert_int_equal(got.has_capabilities, has);
+        bl_open_free(&got);
+    }
 }
 
 static void open_cut_anywhere_is_refused(void **state)

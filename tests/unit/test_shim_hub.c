@@ -108,6 +108,48 @@ static void test_conversation_begins(void **state)
     assert_string_equal(bench->broken, "");
 }
 
+/* refuses_old_agent() - An agent of the first version, which knows no capabilities, answers. */
+static void refuses_old_agent(struct bench *bench, bool workload_asks)
+{
+    struct bl_hello old = {.version = 1, .oldest = 1};
+    cleanup_buffer struct bl_buffer out = BL_BUFFER_INIT(256);
+
+    bench_start(bench, false);
+    bench->workload.has_capabilities = workload_asks;
+    peer_receive(&bench->guest, BL_FRAME_HELLO);
+    memcpy(old.epoch, bench->guest.frame.payload + BL_HELLO_BYTES - BL_EPOCH_BYTES, sizeof old.epoch);
+    assert_int_equal(bl_hello_append(&out, &old), 0);
+    assert_int_equal(bl_write_all(bench->guest.fd, bl_buffer_data(&out), out.length), 0);
+    bench_settle(bench);
+    assert_int_equal(strstr(bench->broken, "too old") != NULL, workload_asks);
+}
+
+static void test_capabilities_need_an_agent_that_knows_them(void **state)
+{
+    struct bench *bench = *state;
+    struct bl_open open = {.kind = BL_OPEN_EXEC, .args = (char *[]){(char[]){"true"}, NULL}, .has_capabilities = true};
+    cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(1024);
+    struct peer client;
+    struct bl_exit exit;
+
+    refuses_old_agent(bench, true);
+    bench_end(bench);
+
+    /* What asks for none runs there as before, but an exec that asks for some does not. */
+    refuses_old_agent(bench, false);
+    peer_receive(&bench->guest, BL_FRAME_CONFIG);
+    peer_send(&bench->guest, BL_FRAME_READY, 0, 0, NULL, 0);
+    peer_receive(&bench->guest, BL_FRAME_OPEN);
+    peer_connect(bench, &client);
+    assert_int_equal(bl_open_encode(&payload, &open), 0);
+    peer_send(&client, BL_FRAME_OPEN, 0, 5, bl_buffer_data(&payload), payload.length);
+    assert_int_equal(peer_receive(&client, BL_FRAME_EXIT), 5);
+    assert_int_equal(bl_exit_decode(client.frame.payload, client.frame.length, &exit), 0);
+    assert_non_null(strstr(exit.error, "too old"));
+    assert_true(peer_silent(&bench->guest));
+    peer_close(&client);
+}
+
 static void test_frames_pass_both_ways(void **state)
 {
     struct bench *bench = *state;
@@ -608,6 +650,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_conversation_begins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_capabilities_need_an_agent_that_knows_them, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_frames_pass_both_ways, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guest_that_breaks_the_rules_is_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fault_is_told, set_up, tear_down),

@@ -124,6 +124,7 @@ static void test_arguments(void **state)
     config.disks[0].format = BL_DISK_QCOW2;
     config.disk_count = 1;
     config.volatile_disk = true;
+    config.unconfined = true;
     config.cpus = 4;
     argv = bl_qemu_arguments(&(struct bl_engine_choice){.program = "/qemu", .kvm = true}, &config, 0);
     assert_non_null(argv);
@@ -132,6 +133,8 @@ static void test_arguments(void **state)
     assert_string_equal(after(argv, "-accel", 0), "kvm");
     assert_string_equal(after(argv, "-cpu", 0), "host");
     assert_null(strstr(after(argv, "-append", 0), "tsc"));
+    for (char **word = argv; *word; word++)
+        assert_string_not_equal(*word, "-sandbox");
     bl_strings_free(argv);
 }
 

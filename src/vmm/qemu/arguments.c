@@ -141,7 +141,8 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
     add(&list, "-no-user-config");
     add(&list, "-no-reboot");
     add_option(&list, "-display", "none");
-    add_option(&list, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    if (!config->unconfined)
+        add_option(&list, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     add_option(&list, "-machine", "microvm,acpi=%s,isa-serial=off,rtc=on,pit=on,pic=on", takes_devices ? "off" : "on");
     if (choice->kvm) {
         add_option(&list, "-accel", "kvm");
