@@ -8,6 +8,7 @@
 #ifndef BL_VMM_VIRTIO_BLOCK_H
 #define BL_VMM_VIRTIO_BLOCK_H
 
+#include "disk/qcow2.h"
 #include "vmm/virtio/device.h"
 
 #define BL_BLOCK_SECTOR_BYTES 512
@@ -21,6 +22,8 @@ struct bl_block_disk;
  */
 struct bl_block_ops {
     int (*read)(struct bl_block_disk *disk, const struct iovec *iov, int count, uint64_t offset, uint64_t bytes);
+    /* The same without waiting for anything; -EAGAIN: it would have to, and a part was read. May be NULL */
+    int (*try_read)(struct bl_block_disk *disk, const struct iovec *iov, int count, uint64_t offset, uint64_t bytes);
     int (*write)(struct bl_block_disk *disk, const struct iovec *iov, int count, uint64_t offset, uint64_t bytes);
     /* All writes that ended before this was called survive a crash of the host. */
     int (*flush)(struct bl_block_disk *disk);
@@ -35,7 +38,8 @@ struct bl_block_ops {
 /* First member of a disk's own struct. */
 struct bl_block_disk {
     const struct bl_block_ops *ops;
-    uint64_t bytes; /* a multiple of the sector */
+    uint64_t bytes;       /* a multiple of the sector */
+    uint32_t granularity; /* what a discard should be a multiple of, in bytes; 0: a sector */
     bool read_only;
 };
 
@@ -51,6 +55,14 @@ struct bl_block_config {
 /* bl_block_new() - Make a block device; the threads start here. @config: the disk is taken in every case. Return: 0; -1 */
 int bl_block_new(const struct bl_block_config *config, struct bl_device **out, struct bl_error *err);
 
+/*
+ * bl_block_open() - A chain of files as a disk
+ * @layers, @count, @flags: as for bl_disk_open(), but the descriptors are taken in every case
+ *
+ * Return: 0; -1: as bl_disk_open()
+ */
+int bl_block_open(const struct bl_disk_layer *layers, size_t count, unsigned int flags, struct bl_block_disk **out,
+                  struct bl_error *err);
 /* bl_block_raw() - A file or block device as a disk. @fd: taken in every case. Return: 0; -1: BL_STORAGE */
 int bl_block_raw(int fd, bool read_only, bool volatile_disk, struct bl_block_disk **out, struct bl_error *err);
 

@@ -101,7 +101,9 @@ static inline bool bl_device_has(const struct bl_device *device, unsigned int bi
 int bl_device_pop(struct bl_device *device, unsigned int queue, struct bl_chain *chain);
 void bl_device_push(struct bl_device *device, unsigned int queue, const struct bl_chain *chain, uint64_t written);
 void bl_device_tell(struct bl_device *device, unsigned int queue);
-/* bl_device_kick() - Have a queue looked at again, on its thread. Without the lock, from any thread. */
+/* bl_device_break() - The driver broke a rule of the device's: no chain is popped until it resets the device. */
+void bl_device_break(struct bl_device *device, unsigned int queue, const char *why);
+/* bl_device_kick() - Have a queue looked at again, on its thread. From any thread, with or without the lock. */
 void bl_device_kick(struct bl_device *device, unsigned int queue);
 
 #endif
