@@ -224,6 +224,9 @@ void driver_wait(struct driver_queue *queue, uint16_t count)
     struct pollfd events[2] = {{.fd = machine->loop.epoll_fd, .events = POLLIN},
                                {.fd = bl_mmio_irq_fd(queue->mmio), .events = POLLIN}};
 
+    /* With event indices: tell me when the last of them is there. Said first and looked at afterwards, so no interrupt is missed.
+     */
+    machine_put16(machine, queue->available + 4 + 2ull * queue->size, (uint16_t)(queue->used_seen + count - 1));
     machine_settle(machine);
     while (driver_used(queue) < count) {
         uint64_t interrupts;
@@ -244,4 +247,12 @@ uint32_t interrupted(struct bl_mmio *mmio)
         causes = reg_read(mmio, VIRTIO_MMIO_INTERRUPT_STATUS);
     reg_write(mmio, VIRTIO_MMIO_INTERRUPT_ACK, causes);
     return causes;
+}
+
+uint32_t wait_interrupted(struct bl_mmio *mmio)
+{
+    struct pollfd interrupt = {.fd = bl_mmio_irq_fd(mmio), .events = POLLIN};
+
+    assert_int_equal(poll(&interrupt, 1, WAIT_MS), 1);
+    return interrupted(mmio);
 }

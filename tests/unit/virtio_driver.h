@@ -80,5 +80,7 @@ void driver_wait(struct driver_queue *queue, uint16_t count);
 void machine_settle(struct machine *machine);
 /* interrupted() - Take the interrupt of a slot, and acknowledge. Return: its causes; 0: there was none */
 uint32_t interrupted(struct bl_mmio *mmio);
+/* wait_interrupted() - The same, once there is one. */
+uint32_t wait_interrupted(struct bl_mmio *mmio);
 
 #endif
