@@ -86,8 +86,8 @@ uint32_t bl_disk_granularity(const struct bl_disk *disk);
  * @iov: the caller's memory (guest memory will do), not changed; any alignment; @count elements, any number
  * @offset: in bytes; any alignment, though multiples of 512 are what guests use and multiples of 4096 are fastest
  *
- * A write has reached the page cache when it returns: it survives this process, and after bl_disk_flush() the machine. When it
- * fails, any part of its range may hold old or new bytes.
+ * A write can be read by everybody when it returns; it survives this process and the machine after bl_disk_flush(). When it fails,
+ * any part of its range may hold old or new bytes.
  *
  * Return: 0; -1 with errno: EINVAL (past the end), EROFS, ENOSPC, EIO (also: the image is corrupt, or an earlier flush failed,
  * after which the kernel may have thrown data away), EOPNOTSUPP (a compressed cluster), ENOMEM, or what the file's call said
