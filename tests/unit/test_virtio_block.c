@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_virtio_block.c - the block device: requests against a disk in memory that can be held up, and against a file */
+/* test_virtio_block.c - the block device: requests against a disk in memory that can be held up, and against files */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
@@ -10,7 +11,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "disk_fixture.h"
 #include "virtio_driver.h"
 #include "vmm/virtio/block.h"
 
@@ -682,21 +683,29 @@ static void many_requests_at_once(void **state)
     stop(&bench);
 }
 
+/* open_chain() - A chain of files as a disk, the base first. */
+static struct bl_block_disk *open_chain(const struct bl_disk_layer *layers, size_t count)
+{
+    struct bl_block_disk *disk = NULL;
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (bl_block_open(layers, count, 0, &disk, &err) < 0)
+        fail_msg("%s", err.message);
+    return disk;
+}
+
 static void a_file_is_a_disk(void **state)
 {
     struct bench bench = {0};
-    struct bl_block_disk *disk = NULL;
-    struct bl_error err = BL_ERROR_INIT;
     struct stat before, after;
-    int fd = memfd_create("disk", MFD_CLOEXEC);
-    cleanup_close int look = dup(fd);
+    int fd = open_file("raw", O_RDWR | O_CREAT | O_TRUNC);
+    cleanup_close int look = open_file("raw", O_RDONLY);
     uint8_t bytes[8192], got[8192];
 
     (void)state;
     memset(bytes, 7, sizeof bytes);
     assert_int_equal(ftruncate(fd, (off_t)DISK_BYTES), 0);
-    assert_int_equal(bl_block_raw(fd, false, false, &disk, &err), 0);
-    start_with(&bench, disk);
+    start_with(&bench, open_chain(&(struct bl_disk_layer){.fd = fd}, 1));
     come_up(&bench, ALL);
     machine_put(&bench.machine, RAM_HIGH, bytes, sizeof bytes);
     assert_int_equal(ask(&bench, VIRTIO_BLK_T_OUT, 16, RAM_HIGH, sizeof bytes), VIRTIO_BLK_S_OK);
@@ -709,6 +718,7 @@ static void a_file_is_a_disk(void **state)
     fstat(look, &before);
     ranges(&bench, 0x200000, 0, 16, 8, 0);
     assert_int_equal(ask(&bench, VIRTIO_BLK_T_DISCARD, 0, 0x200000, 16), VIRTIO_BLK_S_OK);
+    assert_int_equal(ask(&bench, VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_OK);
     fstat(look, &after);
     assert_int_equal(before.st_blocks - after.st_blocks, 8);
     ranges(&bench, 0x200000, 0, 24, 8, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
@@ -719,17 +729,83 @@ static void a_file_is_a_disk(void **state)
     stop(&bench);
 }
 
-static void a_file_of_odd_size_is_refused(void **state)
+/* next_request() - A write, read, discard or zeroes of one area, at random; what the disk should hold then is in @model. */
+static void next_request(struct bench *bench, struct random *random, uint64_t area, uint64_t bytes, uint8_t *model)
 {
-    struct bl_block_disk *disk = NULL;
-    struct bl_error err = BL_ERROR_INIT;
-    int fd = memfd_create("disk", MFD_CLOEXEC);
+    uint64_t data = 0x200000 + area * bytes;
+    uint64_t list = machine_take(&bench->machine, 16, 16);
+
+    ranges(bench, list, 0, area * bytes / SECTOR, (uint32_t)(bytes / SECTOR), 0);
+    switch (random_below(random, 5)) {
+    case 0:
+        submit(bench, VIRTIO_BLK_T_WRITE_ZEROES, 0, list, 16);
+        memset(model + area * bytes, 0, bytes);
+        return;
+    case 1:
+        submit(bench, VIRTIO_BLK_T_FLUSH, 0, 0, 0);
+        return;
+    case 2:
+        submit(bench, VIRTIO_BLK_T_IN, area * bytes / SECTOR, data, (uint32_t)bytes);
+        return;
+    default:
+        memset(model + area * bytes, (int)random_below(random, 256), bytes);
+        machine_put(&bench->machine, data, model + area * bytes, bytes);
+        submit(bench, VIRTIO_BLK_T_OUT, area * bytes / SECTOR, data, (uint32_t)bytes);
+        return;
+    }
+}
+
+/* An overlay on a base: many requests at once by four threads, then what QEMU makes of the image. */
+static void an_overlay_is_a_disk(void **state)
+{
+    enum { AREAS = 16, AREA = 24576, ROUNDS = 60 };
+    struct bench bench = {0};
+    struct random random = {42};
+    struct bl_disk_layer layers[2] = {{.qcow2 = false}, {.qcow2 = true}};
+    cleanup_close int out = open_file("model", O_RDWR | O_CREAT | O_TRUNC);
+    uint8_t *model = calloc(1, DISK_BYTES), bytes[AREA];
+    uint64_t free_before;
 
     (void)state;
-    assert_int_equal(ftruncate(fd, 1000), 0);
-    assert_int_equal(bl_block_raw(fd, false, false, &disk, &err), -1);
-    assert_int_equal(err.code, BL_STORAGE);
-    assert_int_equal(bl_block_raw(-1, false, false, &disk, &err), -1);
+    assert_non_null(model);
+    make_raw("base", DISK_BYTES, 1);
+    shell("qemu-img create -q -f qcow2 -b base -F raw top %llu", DISK_BYTES);
+    layers[0].fd = open_file("base", O_RDONLY);
+    layers[1].fd = open_file("top", O_RDWR);
+    assert_int_equal(pread(layers[0].fd, model, DISK_BYTES, 0), DISK_BYTES);
+    start_with(&bench, open_chain(layers, 2));
+    come_up(&bench, ALL);
+    free_before = bench.machine.free;
+    for (int round = 0; round < ROUNDS; round++) {
+        bench.machine.free = free_before;
+        for (uint64_t area = 0; area < AREAS; area++)
+            next_request(&bench, &random, area, AREA, model);
+        driver_wait(&bench.queue, AREAS);
+        while (driver_used(&bench.queue))
+            driver_take(&bench.queue, NULL);
+    }
+    for (uint64_t area = 0; area < AREAS; area++) {
+        assert_int_equal(ask(&bench, VIRTIO_BLK_T_IN, area * AREA / SECTOR, RAM_HIGH, AREA), VIRTIO_BLK_S_OK);
+        machine_get(&bench.machine, RAM_HIGH, bytes, AREA);
+        assert_memory_equal(bytes, model + area * AREA, AREA);
+    }
+    stop(&bench);
+    assert_int_equal(pwrite(out, model, DISK_BYTES, 0), DISK_BYTES);
+    shell("qemu-img check -q top");
+    shell("qemu-img compare -q -f qcow2 -F raw top model");
+    free(model);
+}
+
+static void a_chain_that_does_not_open(void **state)
+{
+    struct bl_disk_layer layer = {.fd = open_file("nonsense", O_RDWR | O_CREAT | O_TRUNC), .qcow2 = true};
+    struct bl_block_disk *disk = NULL;
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(bl_block_open(&layer, 1, 0, &disk, &err), -1);
+    assert_true(err.message[0]);
+    assert_int_equal(fcntl(layer.fd, F_GETFD), -1); /* it was taken */
 }
 
 static int refuse_third(void *data)
@@ -783,9 +859,10 @@ int main(void)
         cmocka_unit_test(zeroes_and_discards_are_checked),
         cmocka_unit_test(many_requests_at_once),
         cmocka_unit_test(a_file_is_a_disk),
-        cmocka_unit_test(a_file_of_odd_size_is_refused),
+        cmocka_unit_test(an_overlay_is_a_disk),
+        cmocka_unit_test(a_chain_that_does_not_open),
         cmocka_unit_test(a_thread_that_refuses),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, disk_enter, disk_leave);
 }

@@ -63,7 +63,5 @@ int bl_block_new(const struct bl_block_config *config, struct bl_device **out, s
  */
 int bl_block_open(const struct bl_disk_layer *layers, size_t count, unsigned int flags, struct bl_block_disk **out,
                   struct bl_error *err);
-/* bl_block_raw() - A file or block device as a disk. @fd: taken in every case. Return: 0; -1: BL_STORAGE */
-int bl_block_raw(int fd, bool read_only, bool volatile_disk, struct bl_block_disk **out, struct bl_error *err);
 
 #endif
