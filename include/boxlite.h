@@ -491,7 +491,13 @@ BOXLITE_API void boxlite_options_add_secret(CBoxliteOptions *opts, const char *n
                                             const char *const *hosts, int hosts_count);
 /* boxlite_options_set_auto_remove() - Not 0 (the default): the box is removed once it has stopped. */
 BOXLITE_API void boxlite_options_set_auto_remove(CBoxliteOptions *opts, int val);
+/* boxlite_options_set_auto_stop_interval() - Stop the box when no command or copy has used it for so long; 0: never. */
 BOXLITE_API void boxlite_options_set_auto_stop_interval(CBoxliteOptions *opts, uint32_t seconds);
+/*
+ * boxlite_options_set_auto_delete_interval() - Remove the box so long after it stopped, instead of at once; 0: never
+ *
+ * From then on listings leave it out, and whoever changes a box of the home next removes it.
+ */
 BOXLITE_API void boxlite_options_set_auto_delete_interval(CBoxliteOptions *opts, uint32_t seconds);
 BOXLITE_API void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *opts, int val);
 /* boxlite_options_set_detach() - Not 0: the box outlives this program. The default: it ends with it. */

@@ -40,6 +40,8 @@ static int fill(const struct bl_box_info *from, CBoxInfo *to)
         .pid = (int)from->pid,
         .cpus = (int)from->cpus,
         .memory_mib = (int)from->memory_mib,
+        .auto_stop = (uint32_t)((from->auto_stop_ms + 999) / 1000),
+        .auto_delete = (uint32_t)((from->auto_delete_ms + 999) / 1000),
         .auto_resume = 1,
         .created_at = from->created_at_ms / 1000,
         .network = calloc(1, sizeof(CNetworkInfo)),

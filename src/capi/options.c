@@ -11,7 +11,6 @@
 static const char needs_network[] = "network policies, tunnels and published ports: a box has no network in this build";
 static const char needs_volumes[] = "volumes: this build shares no directories with a box; use copies";
 static const char needs_secrets[] = "secrets: they are put into network traffic, and a box has no network in this build";
-static const char needs_deadlines[] = "auto-stop and auto-delete: this build does not keep deadlines of boxes";
 
 enum BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_opts, CBoxliteError *out_error)
 {
@@ -261,14 +260,14 @@ void boxlite_options_set_auto_remove(CBoxliteOptions *opts, int val)
 
 void boxlite_options_set_auto_stop_interval(CBoxliteOptions *opts, uint32_t seconds)
 {
-    if (opts && seconds)
-        opts->unsupported = needs_deadlines;
+    if (opts)
+        opts->auto_stop_s = seconds;
 }
 
 void boxlite_options_set_auto_delete_interval(CBoxliteOptions *opts, uint32_t seconds)
 {
-    if (opts && seconds)
-        opts->unsupported = needs_deadlines;
+    if (opts)
+        opts->auto_delete_s = seconds;
 }
 
 void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *opts, int val)
@@ -381,6 +380,9 @@ int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out
         bl_capabilities_check((const char *const *)options->cap_add, err) < 0 ||
         bl_capabilities_check((const char *const *)options->cap_drop, err) < 0)
         return -1;
+    if (options->auto_stop_s > BL_AUTO_MOST_MS / 1000 || options->auto_delete_s > BL_AUTO_MOST_MS / 1000)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "auto-stop or auto-delete: %u s are more than ten years",
+                       options->auto_stop_s > options->auto_delete_s ? options->auto_stop_s : options->auto_delete_s);
     *out = (struct bl_box_options){
         .image = options->rootfs ? NULL : options->image,
         .rootfs = options->rootfs,
@@ -394,7 +396,10 @@ int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out
         .memory_mib = (unsigned int)options->memory_mib,
         .disk_gb = (unsigned int)options->disk_gb,
         .detach = options->detach,
-        .auto_remove = options->auto_remove,
+        /* Who says how long a stopped box stays does not want it gone at once, which is the default. */
+        .auto_remove = options->auto_remove && !options->auto_delete_s,
+        .auto_stop_ms = (int64_t)options->auto_stop_s * 1000,
+        .auto_delete_ms = (int64_t)options->auto_delete_s * 1000,
         .cap_add = (const char *const *)options->cap_add,
         .cap_drop = (const char *const *)options->cap_drop,
         .unconfined = options->unconfined,

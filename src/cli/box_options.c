@@ -157,6 +157,12 @@ int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, boo
     }
     options->memory_mib = values->memory_mib ? (unsigned int)values->memory_mib : cli->config.memory_mib;
     options->disk_gb = (unsigned int)values->disk_gb;
+    if (values->restart && bl_restart_parse(values->restart, &options->restart) < 0)
+        return bl_cli_usage(cli,
+                            "invalid value '%s' for '--restart': expected no, on-failure, on-failure:N, always or unless-stopped",
+                            values->restart);
+    options->auto_stop_ms = values->auto_stop_ms;
+    options->auto_delete_ms = values->auto_delete_ms;
     return 0;
 }
 

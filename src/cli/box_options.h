@@ -15,6 +15,8 @@ struct box_values {
     const char *workdir, *user, *name, *entrypoint, *rootfs, *engine, *kernel, *security;
     char **cap_add, **cap_drop;
     long long cpus, memory_mib, disk_gb;
+    const char *restart;
+    int64_t auto_stop_ms, auto_delete_ms;
     const char *pull;
     struct registry_values registry;
 };
@@ -80,6 +82,25 @@ struct box_values {
          "auto|kvm|qemu",                                                                                                            \
          "What runs the virtual machine (BOXLITE_ENGINE; default auto)",                                                             \
          offsetof(struct box_values, engine)},                                                                                       \
+        {"restart",                                                                                                                  \
+         0,                                                                                                                          \
+         BL_OPTION_TEXT,                                                                                                             \
+         "POLICY",                                                                                                                   \
+         "Start it again when it ends: no, on-failure[:N], always, unless-stopped\n"                                                 \
+         "(default no)",                                                                                                             \
+         offsetof(struct box_values, restart)},                                                                                      \
+        {"auto-stop",                                                                                                                \
+         0,                                                                                                                          \
+         BL_OPTION_DURATION,                                                                                                         \
+         "TIME",                                                                                                                     \
+         "Stop it when no command, copy or terminal has used it for so long",                                                        \
+         offsetof(struct box_values, auto_stop_ms)},                                                                                 \
+        {"auto-delete",                                                                                                              \
+         0,                                                                                                                          \
+         BL_OPTION_DURATION,                                                                                                         \
+         "TIME",                                                                                                                     \
+         "Remove it so long after it ended",                                                                                         \
+         offsetof(struct box_values, auto_delete_ms)},                                                                               \
         {"pull",                                                                                                                     \
          0,                                                                                                                          \
          BL_OPTION_CHOICE,                                                                                                           \

@@ -82,6 +82,9 @@ void bl_cli_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int bl_cli_for_each(struct bl_cli *cli, int (*act)(struct bl_cli *cli, const char *name, void *values, struct bl_error *err),
                     void *values);
 
+/* bl_cli_revive() - Start boxes that died and whose restart policy wants them back; says what failed, on standard error. */
+void bl_cli_revive(struct bl_cli *cli);
+
 /* bl_cli_environment() - Turn -e and --env-file into KEY=value. Return: 0 and *@out (allocated); -1 */
 int bl_cli_environment(char *const *pairs, char *const *files, char ***out, struct bl_error *err);
 

@@ -43,5 +43,6 @@ const struct bl_command bl_command_create = {
     .operands = "IMAGE",
     .options_end_at_operand = true,
     .catches_signals = true,
+    .changes = true,
     .run = run,
 };

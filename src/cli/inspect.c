@@ -23,6 +23,7 @@ static json_t *make_list(char *const *texts)
 static json_t *make_state(const struct bl_box_info *info)
 {
     json_t *state = json_object();
+    char restart[BL_RESTART_TEXT_MAX];
     bool running = info->status == BL_BOX_RUNNING || info->status == BL_BOX_PAUSED;
 
     json_object_set_new(state, "Status", json_string(bl_box_status_name(info->status)));
@@ -34,10 +35,18 @@ static json_t *make_state(const struct bl_box_info *info)
     json_object_set_new(state, "LastActivityAt",
                         bl_json_time(info->ended_at_ms > info->started_at_ms ? info->ended_at_ms : info->started_at_ms));
     json_object_set_new(state, "OutOfMemory", json_boolean(info->out_of_memory));
+    json_object_set_new(state, "RestartCount", json_integer(info->restarts));
+    json_object_set_new(state, "RestartPolicy", json_string(bl_restart_format(&info->restart, restart)));
     json_object_set_new(state, "Reason", bl_json_text(info->reason ? info->reason : ""));
     json_object_set_new(state, "Trouble", bl_json_text(info->trouble ? info->trouble : ""));
     json_object_set_new(state, "Console", bl_json_text(info->console ? info->console : ""));
     return state;
+}
+
+/* make_seconds() - A time as a number of seconds; 0: never */
+static json_t *make_seconds(int64_t ms)
+{
+    return ms % 1000 ? json_real((double)ms / 1000) : json_integer(ms / 1000);
 }
 
 static json_t *make_config(const struct bl_box_info *info)
@@ -55,6 +64,8 @@ static json_t *make_config(const struct bl_box_info *info)
     json_object_set_new(config, "Security", json_boolean(!info->unconfined));
     json_object_set_new(config, "AutoRemove", json_boolean(info->auto_remove));
     json_object_set_new(config, "Detached", json_boolean(info->detached));
+    json_object_set_new(config, "AutoStop", make_seconds(info->auto_stop_ms));
+    json_object_set_new(config, "AutoDelete", make_seconds(info->auto_delete_ms));
     return config;
 }
 

@@ -5,6 +5,10 @@
 #include "cli/cli.h"
 #include "cli/notice.h"
 
+struct start_values {
+    bool by_policy;
+};
+
 struct stop_values {
     int64_t grace_ms; /* -1: the default */
 };
@@ -35,9 +39,61 @@ static int restart_one(struct bl_cli *cli, const char *name, void *values, struc
     return stop_one(cli, name, values, err) < 0 ? -1 : start_one(cli, name, NULL, err);
 }
 
-static int run_start(struct bl_cli *cli, void *values)
+/* How a start of all that have died went. */
+struct revival {
+    bool prints; /* the names of those that run */
+    int failures;
+};
+
+static void tell_revival(const char *id, const char *name, const struct bl_error *err, void *data)
 {
-    return bl_cli_for_each(cli, start_one, values);
+    struct revival *revival = data;
+
+    if (err) {
+        revival->failures++;
+        bl_cli_warn("box %s, which its restart policy wants to run, can't be started: %s", name ? name : id, err->message);
+    } else if (revival->prints) {
+        puts(name ? name : id);
+    }
+}
+
+void bl_cli_revive(struct bl_cli *cli)
+{
+    struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd};
+    struct revival revival = {0};
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_notice_ask(cli, &start);
+    if (bl_runtime_start_by_policy(cli->runtime, &start, false, tell_revival, &revival, &err) < 0 && err.code != BL_STOPPED)
+        bl_cli_warn("boxes with a restart policy were not looked at: %s", err.message);
+}
+
+/* start_by_policy() - What `boxlite start --by-policy` does after the machine was started. */
+static int start_by_policy(struct bl_cli *cli)
+{
+    struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd};
+    struct revival revival = {.prints = true};
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (!bl_cli_open(cli))
+        return BL_EXIT_FAILURE;
+    bl_notice_ask(cli, &start);
+    if (bl_runtime_start_by_policy(cli->runtime, &start, true, tell_revival, &revival, &err) < 0)
+        return bl_cli_fail(cli, &err);
+    return revival.failures ? BL_EXIT_FAILURE : 0;
+}
+
+static int run_start(struct bl_cli *cli, void *data)
+{
+    const struct start_values *values = data;
+
+    if (values->by_policy && cli->operands.count)
+        return bl_cli_usage(cli, "--by-policy cannot be used with the name of a box");
+    if (values->by_policy)
+        return start_by_policy(cli);
+    if (!cli->operands.count)
+        return bl_cli_usage(cli, "required: BOX");
+    return bl_cli_for_each(cli, start_one, NULL);
 }
 
 static int run_stop(struct bl_cli *cli, void *values)
@@ -74,6 +130,12 @@ static int run_wait(struct bl_cli *cli, void *values)
     return code;
 }
 
+static const struct bl_option start_options[] = {
+    {"by-policy", 0, BL_OPTION_FLAG, NULL, "Start all boxes that are down and whose restart policy wants them to run",
+     offsetof(struct start_values, by_policy)},
+    {NULL},
+};
+
 static const struct bl_option stop_options[] = {
     {"time", 't', BL_OPTION_DURATION, "TIME", "How long it may take before it is killed (default 10s)",
      offsetof(struct stop_values, grace_ms)},
@@ -83,14 +145,17 @@ static const struct bl_option stop_options[] = {
 const struct bl_command bl_command_start = {
     .name = "start",
     .summary = "Start boxes",
-    .usage = "BOX...",
+    .usage = "BOX...\n--by-policy",
     .about = "Boots each box and leaves it running; one that was made with a command runs it again. Its output goes to\n"
-             "'boxlite logs'. Prints the name of each box that runs; exits with 1 if one of them does not.",
+             "'boxlite logs'. Prints the name of each box that runs; exits with 1 if one of them does not. With\n"
+             "--by-policy it does what is to be done after the machine was started.",
     .example = "boxlite start work",
-    .least_operands = 1,
+    .options = start_options,
+    .values_bytes = sizeof(struct start_values),
     .most_operands = -1,
     .operands = "BOX",
     .catches_signals = true,
+    .changes = true,
     .run = run_start,
 };
 
@@ -106,6 +171,7 @@ const struct bl_command bl_command_stop = {
     .most_operands = -1,
     .operands = "BOX",
     .catches_signals = true,
+    .changes = true,
     .defaults = set_defaults,
     .run = run_stop,
 };
@@ -122,6 +188,7 @@ const struct bl_command bl_command_restart = {
     .most_operands = -1,
     .operands = "BOX",
     .catches_signals = true,
+    .changes = true,
     .defaults = set_defaults,
     .run = run_restart,
 };

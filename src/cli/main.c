@@ -93,6 +93,9 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
             cli->signal_fd = bl_signals_catch();
         if (code == 0)
             code = command->run(cli, values);
+        /* Not when it was interrupted. */
+        if (command->changes && cli->runtime && code <= 128)
+            bl_cli_revive(cli);
         break;
     }
     free(cli->operands.list);

@@ -57,6 +57,7 @@ struct bl_command {
     bool options_end_at_operand; /* what comes behind the first operand belongs to the user's command */
     bool catches_signals;        /* gets signals through bl_cli.signal_fd instead of dying of them */
     bool hidden;
+    bool changes; /* changes boxes: once done, it also starts those that died and that a restart policy wants back */
     void (*defaults)(void *values); /* may be NULL */
     int (*run)(struct bl_cli *cli, void *values);
 };

@@ -101,6 +101,7 @@ const struct bl_command bl_command_rm = {
     .options = options,
     .values_bytes = sizeof(struct rm_values),
     .most_operands = -1,
+    .changes = true,
     .run = run_rm,
 };
 

@@ -148,6 +148,10 @@ static int run(struct bl_cli *cli, void *data)
     code = bl_box_request_make(cli, &values->box, false, &request);
     if (code)
         return code;
+    if (request.options.restart.kind && !values->detach)
+        return bl_cli_usage(cli, "--restart needs --detach: in the foreground a command runs once");
+    if (values->remove && (request.options.restart.kind || values->box.auto_stop_ms || values->box.auto_delete_ms))
+        return bl_cli_usage(cli, "--rm cannot be used with --restart, --auto-stop or --auto-delete");
     if (bl_pump_check_tty(values->tty && !values->detach, &err) < 0)
         return bl_cli_fail(cli, &err);
     request.options.use_image_command = true;
@@ -197,5 +201,6 @@ const struct bl_command bl_command_run = {
     .failure = BL_EXIT_BOXLITE,
     .options_end_at_operand = true,
     .catches_signals = true,
+    .changes = true,
     .run = run,
 };

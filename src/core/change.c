@@ -120,3 +120,15 @@ bool bl_has_ended(const struct bl_record *record, const struct bl_verdict *verdi
     return !verdict->runs && !verdict->busy && !*verdict->trouble &&
            (record->state.status == BL_BOX_STOPPED || record->state.status == BL_BOX_FAILED);
 }
+
+bool bl_is_doomed(const struct bl_record *record, const struct bl_verdict *verdict)
+{
+    if (!bl_has_ended(record, verdict))
+        return false;
+    if (record->auto_remove)
+        return true;
+    /* One that died and is to be started again has not come to its end. */
+    if (!record->auto_delete_ms || (record->restart.kind && record->state.wanted))
+        return false;
+    return bl_epoch_ms() - record->state.ended_at_ms >= record->auto_delete_ms;
+}

@@ -35,9 +35,11 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
                     int cancel_fd, struct bl_error *err);
 /* bl_remove_dead() - Forget a box that does not run, and remove its files. */
 int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err);
-/* bl_sweep_doomed() - Remove the boxes that auto_remove has doomed and that ended; waits for nobody. */
+/* bl_sweep_doomed() - Remove the boxes that are doomed; waits for nobody. */
 void bl_sweep_doomed(struct bl_runtime *runtime);
 /* bl_has_ended() - Whether a box ran and does not run any more. */
 bool bl_has_ended(const struct bl_record *record, const struct bl_verdict *verdict);
+/* bl_is_doomed() - Whether it ended and is to be removed: by auto_remove, or by auto_delete, whose time has come. */
+bool bl_is_doomed(const struct bl_record *record, const struct bl_verdict *verdict);
 
 #endif

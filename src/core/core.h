@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "image/image.h"
 #include "proto/messages.h"
+#include "proto/restart.h"
 
 #define BL_BOX_ID_LENGTH 12 /* random base62 */
 
@@ -103,6 +104,10 @@ struct bl_box_options {
         *cap_add; /* Linux capabilities over Docker's default ones, and some of those less: see core/capabilities.h; */
     const char *const *cap_drop; /* NULL: none */
     bool unconfined;             /* leave out the sandbox around the emulator ("security off") */
+    /* Of boxes that outlive their creator; not together with auto_remove. */
+    struct bl_restart restart;
+    int64_t auto_stop_ms;   /* is stopped when no client used it for so long; 0: never */
+    int64_t auto_delete_ms; /* is removed so long after its end; 0: never. Not together with auto_remove */
 };
 
 /*
@@ -146,7 +151,10 @@ struct bl_box_info {
     char *engine; /* as asked for */
     bool job;     /* has a command of its own: exec, cp and attach never start it implicitly */
     bool detached, auto_remove, tty;
-    char **command; /* what the workload runs: entrypoint and command; empty: it idles */
+    struct bl_restart restart;
+    uint32_t restarts; /* how often its policy has started it again since it was started by hand; told by bl_box_inspect() only */
+    int64_t auto_stop_ms, auto_delete_ms; /* 0: never */
+    char **command;                       /* what the workload runs: entrypoint and command; empty: it idles */
     char **env;
     char *workdir, *user;
     char **cap_add, **cap_drop; /* as asked for, in their long form */
@@ -155,7 +163,7 @@ struct bl_box_info {
 };
 void bl_box_info_free(struct bl_box_info *info);
 int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_info *out, struct bl_error *err);
-/* bl_box_list() - All boxes, newest first, judged. Those that auto_remove has doomed and that ended are left out. */
+/* bl_box_list() - All boxes, newest first, judged. Those that auto_remove or auto_delete has doomed are left out. */
 int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *count, struct bl_error *err);
 void bl_box_list_free(struct bl_box_info *list, size_t count);
 
@@ -175,6 +183,8 @@ struct bl_start_options {
     bool attach;            /* the workload waits for bl_session_attach(), so that no output is missed */
     bool detach;            /* outlives its starter, even when it was created without detach (`boxlite start` of such a box) */
     uint16_t rows, columns; /* first size of the terminal, for a box with tty; 0: unknown */
+    bool by_policy;         /* only if its restart policy still wants that; counts as a restart */
+    bool after_boot;        /* with by_policy: see bl_runtime_start_by_policy() */
     int cancel_fd;          /* -1: none */
     int64_t timeout_ms;     /* 0: the default; -1: no limit */
     /* What it said about the engine, one line, when the software emulation was taken; may be NULL. */
@@ -205,6 +215,17 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
 int bl_box_wait(struct bl_runtime *runtime, const char *name, int cancel_fd, struct bl_box_info *out, struct bl_error *err);
 /* bl_box_log_path() - Path of a log: "output", "console" or "shim". Return: allocated; NULL with *@err */
 char *bl_box_log_path(struct bl_runtime *runtime, const char *name, const char *which, struct bl_error *err);
+/*
+ * bl_runtime_start_by_policy() - Start the boxes that died and whose restart policy wants them to run (docs/restart.md)
+ * @options: how; those of bl_box_start(), without attach and exit_code
+ * @after_boot: the machine was just started: also those of the policy `always` that were stopped before it went down, and without
+ *              the growing delay between restarts
+ * @told: called for each box that was tried; @err: NULL: it runs. May be NULL
+ * Return: 0, also when a box could not be started; -1: BL_DATABASE, BL_STOPPED
+ */
+int bl_runtime_start_by_policy(struct bl_runtime *runtime, const struct bl_start_options *options, bool after_boot,
+                               void (*told)(const char *id, const char *name, const struct bl_error *err, void *data), void *data,
+                               struct bl_error *err);
 /* bl_runtime_sweep() - Remove what nothing owns (dead boxes' leavings, ended auto_remove boxes). Return: 0; -1 */
 int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err);
 

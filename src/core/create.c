@@ -59,6 +59,14 @@ static int check_options(const struct bl_box_options *options, struct bl_error *
     if (options->disk_gb > BL_MOST_DISK_GB)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a disk of %u GB is too large: at most %d are possible", options->disk_gb,
                        BL_MOST_DISK_GB);
+    if (options->restart.kind && (!options->detach || options->auto_remove))
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a restart policy is for boxes that %s",
+                       options->detach ? "stay after their end" : "outlive who creates them");
+    if (options->auto_delete_ms && options->auto_remove)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a box that is removed at its end can't also be removed later");
+    if (options->auto_stop_ms < 0 || options->auto_stop_ms > (int64_t)BL_AUTO_MOST_MS || options->auto_delete_ms < 0 ||
+        options->auto_delete_ms > (int64_t)BL_AUTO_MOST_MS)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a box stops and goes by itself within ten years, or never");
     for (const char *const *entry = options->env; entry && *entry; entry++)
         if (**entry == '=' || !strchr(*entry, '='))
             return bl_fail(err, BL_INVALID_ARGUMENT, 0, "invalid environment variable '%s': KEY=VALUE is expected", *entry);
@@ -207,6 +215,9 @@ static int fill_record(const struct bl_box_options *options, const struct bl_ima
     record->detach = options->detach;
     record->auto_remove = options->auto_remove;
     record->unconfined = options->unconfined;
+    record->restart = options->restart;
+    record->auto_stop_ms = options->auto_stop_ms;
+    record->auto_delete_ms = options->auto_delete_ms;
     record->stop_signal = parse_signal(image->config.stop_signal);
     record->state.status = BL_BOX_CONFIGURED;
     record->image = image_name(options, image);
@@ -328,6 +339,8 @@ int bl_box_create(struct bl_runtime *runtime, const struct bl_box_options *optio
         err = &local;
     if (bl_runtime_check(runtime, err) < 0 || check_options(options, err) < 0)
         return -1;
+    /* One that is doomed may still have the name. */
+    bl_sweep_doomed(runtime);
 
     /* The name is looked at before an image is loaded, which may take long; the insertion has the last word. */
     int taken = options->name ? bl_store_name_taken(runtime->store, options->name, err) : 0;
@@ -336,7 +349,6 @@ int bl_box_create(struct bl_runtime *runtime, const struct bl_box_options *optio
         return taken < 0 ? -1
                          : bl_fail(err, BL_ALREADY_EXISTS, 0, "a box named '%s' already exists: remove it, or choose another name",
                                    options->name);
-    bl_sweep_doomed(runtime);
     for (int attempt = 0;; attempt++) {
         if (find_image(runtime, options, cancel_fd, &image, err) < 0)
             return -1;

@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "core/capabilities.h"
 #include "core/change.h"
+#include "core/policy.h"
 #include "proto/launch.h"
 
 #define LOST_LOCK_TROUBLE "lock lost: its host process lives, but does not hold the box's lock any more; stop and start the box"
@@ -55,6 +56,9 @@ static int fill_info(struct bl_record *record, const struct bl_verdict *verdict,
         .auto_remove = record->auto_remove,
         .tty = record->tty,
         .unconfined = record->unconfined,
+        .restart = record->restart,
+        .auto_stop_ms = record->auto_stop_ms,
+        .auto_delete_ms = record->auto_delete_ms,
     };
     uint64_t capabilities;
 
@@ -88,7 +92,10 @@ int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_i
     if (bl_runtime_check(runtime, err) < 0 || bl_store_find(runtime->store, name, &record, err) < 0 ||
         bl_judge(runtime, &record, BL_JUDGE_LOOK, &verdict, err) < 0)
         return -1;
-    return fill_info(&record, &verdict, out, err);
+    if (fill_info(&record, &verdict, out, err) < 0)
+        return -1;
+    out->restarts = bl_restarts_read(runtime, &record);
+    return 0;
 }
 
 int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *count, struct bl_error *err)
@@ -118,7 +125,7 @@ int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *co
             bl_error_clear(failed ? NULL : err);
             continue;
         }
-        if (records[i].auto_remove && bl_has_ended(&records[i], &verdict))
+        if (bl_is_doomed(&records[i], &verdict))
             continue;
         failed = fill_info(&records[i], &verdict, &list[filled], err);
         filled++;

@@ -135,7 +135,7 @@ static void judge_dead(struct bl_runtime *runtime, const char *id, struct bl_sta
     state->has_exit_code = !starting;
     state->exit_code = starting ? 0 : BL_EXIT_KILLED;
     state->ended_at_ms = bl_epoch_ms();
-    state->shim = (struct bl_process){0};
+    bl_state_no_shim(state);
     free(state->reason);
     state->reason = strdup(rebooted ? BL_REASON_REBOOT : starting ? BL_REASON_INTERRUPTED : BL_REASON_KILLED);
 }

@@ -16,6 +16,12 @@ void bl_state_free(struct bl_state *state)
     *state = (struct bl_state){0};
 }
 
+void bl_state_no_shim(struct bl_state *state)
+{
+    state->shim.pid = 0;
+    state->shim.start_ticks = 0;
+}
+
 void bl_record_free(struct bl_record *record)
 {
     free(record->name);
@@ -128,7 +134,13 @@ char *bl_record_encode(const struct bl_record *record)
                   "disk_bytes", (json_int_t)record->disk_bytes, "tty", record->tty, "open_stdin", record->open_stdin, "detach",
                   record->detach, "auto_remove", record->auto_remove, "create_ms", (json_int_t)record->create_ms, "cap_add",
                   list_to_json(record->cap_add), "cap_drop", list_to_json(record->cap_drop), "security", !record->unconfined);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    char restart[BL_RESTART_TEXT_MAX];
+    int failed = json ? json_object_set_new(json, "restart", json_string(bl_restart_format(&record->restart, restart))) : -1;
+
+    failed |= json_object_set_new(json, "auto_stop_ms", json_integer(record->auto_stop_ms));
+    failed |= json_object_set_new(json, "auto_delete_ms", json_integer(record->auto_delete_ms));
+
+    char *text = failed ? NULL : json_dumps(json, JSON_COMPACT);
 
     json_decref(json);
     return text;
@@ -156,13 +168,19 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
     record->detach = detach;
     record->auto_remove = auto_remove;
     record->create_ms = json_integer_value(json_object_get(json, "create_ms"));
+    record->auto_stop_ms = json_integer_value(json_object_get(json, "auto_stop_ms"));
+    record->auto_delete_ms = json_integer_value(json_object_get(json, "auto_delete_ms"));
+
+    /* A record of a version without restart policies has none. */
+    const char *restart = json_string_value(json_object_get(json, "restart"));
+    bool strange = restart && bl_restart_parse(restart, &record->restart) < 0;
 
     const struct {
         const char *key;
         char **text;
     } texts[] = {{"image", &record->image},   {"image_digest", &record->image_digest}, {"engine", &record->engine},
                  {"kernel", &record->kernel}, {"workdir", &record->workdir},           {"user", &record->user}};
-    int failed = json_to_list(json_object_get(json, "command"), &record->command) < 0 ||
+    int failed = strange || json_to_list(json_object_get(json, "command"), &record->command) < 0 ||
                  json_to_list(json_object_get(json, "env"), &record->env) < 0;
 
     /* What records of the first schema do not have. */

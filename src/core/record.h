@@ -14,16 +14,18 @@
 
 #include "core/core.h"
 #include "core/identity.h"
+#include "proto/restart.h"
 
 /* What changes. Owned strings. */
 struct bl_state {
     int64_t generation;
     enum bl_box_status status;
-    struct bl_process shim;             /* who runs it, or ran it last; pid 0: nobody, or not known */
+    struct bl_process shim;             /* who runs it; pid 0: nobody, or not known; the boot id stays, of its last run */
     int64_t started_at_ms, ended_at_ms; /* since the epoch; 0: never */
     bool has_exit_code;
     int exit_code;
     bool out_of_memory;
+    bool wanted;   /* somebody started it, and nothing has ended it since that was meant to: a restart policy may start it again */
     char *reason;  /* why it ended as it did; NULL: as expected */
     char *console; /* the console's last lines after a crash; NULL: none */
 };
@@ -48,11 +50,16 @@ struct bl_record {
     bool tty, open_stdin, detach, auto_remove;
     char **cap_add, **cap_drop; /* normalized (core/capabilities.h) */
     bool unconfined;            /* its emulator runs without the sandbox around it */
+    struct bl_restart restart;
+    int64_t auto_stop_ms;   /* end it when no client used it for so long; 0: never */
+    int64_t auto_delete_ms; /* remove it so long after its end; 0: never */
 
     struct bl_state state;
 };
 
 void bl_state_free(struct bl_state *state);
+/* bl_state_no_shim() - Nobody runs the box any more; in which boot of the machine it ran stays known. */
+void bl_state_no_shim(struct bl_state *state);
 void bl_record_free(struct bl_record *record);
 #define cleanup_record __attribute__((cleanup(bl_record_free)))
 

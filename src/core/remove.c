@@ -174,7 +174,7 @@ static void sweep_box(struct bl_runtime *runtime, const char *id)
         return;
     if (verdict.runs || *verdict.trouble || !nothing_lives(runtime, id))
         return;
-    if (record.auto_remove && bl_has_ended(&record, &verdict))
+    if (bl_is_doomed(&record, &verdict))
         bl_remove_dead(runtime, id, NULL);
     else
         bl_clean_up_box(runtime, id);
@@ -217,12 +217,12 @@ void bl_sweep_doomed(struct bl_runtime *runtime)
     struct bl_record *list;
     size_t count;
 
-    if (bl_store_list(runtime->store, BL_STORE_AUTO_REMOVE, &list, &count, NULL) < 0)
+    if (bl_store_list(runtime->store, BL_STORE_GO_BY_THEMSELVES, &list, &count, NULL) < 0)
         return;
     for (size_t i = 0; i < count; i++) {
         struct bl_verdict verdict;
 
-        if (bl_judge(runtime, &list[i], BL_JUDGE_LOOK, &verdict, NULL) == 0 && bl_has_ended(&list[i], &verdict))
+        if (bl_judge(runtime, &list[i], BL_JUDGE_LOOK, &verdict, NULL) == 0 && bl_is_doomed(&list[i], &verdict))
             sweep_box(runtime, list[i].id);
     }
     bl_store_list_free(list, count);

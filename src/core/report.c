@@ -104,6 +104,7 @@ int bl_report_parse(const char *text, size_t length, struct bl_report *out)
     report.ended_at_ms = ended > 0 ? number : 0;
     report.timed_out = json_is_true(json_object_get(json, "timed_out"));
     report.out_of_memory = json_is_true(json_object_get(json, "oom"));
+    report.asked = json_is_true(json_object_get(json, "asked"));
     snprintf(report.message, sizeof report.message, "%s", message ? message : "");
     make_printable(report.message);
     if (code >= 0 && has_signal >= 0 && ended >= 0)
@@ -149,7 +150,10 @@ void bl_report_apply(struct bl_report *report, struct bl_state *state)
                                                            : NULL;
 
     state->status = failed ? BL_BOX_FAILED : BL_BOX_STOPPED;
-    state->shim = (struct bl_process){0};
+    bl_state_no_shim(state);
+    /* When the workload had ended, its shim has done what the policy says. */
+    if (report->type == BL_REPORT_WORKLOAD || report->type == BL_REPORT_SIGNAL || report->asked)
+        state->wanted = false;
     state->ended_at_ms = report->ended_at_ms ? report->ended_at_ms : bl_epoch_ms();
     state->has_exit_code = report->has_exit_code || report->signal;
     state->exit_code = report->has_exit_code ? report->exit_code : report->signal ? 128 + report->signal : 0;

@@ -30,6 +30,7 @@ struct bl_report {
     int exit_code; /* 0..255 */
     int signal;    /* 0: none */
     bool timed_out, out_of_memory;
+    bool asked; /* STOPPED: somebody meant the box to end, or nobody used it; no signal or death did it */
     char message[BL_MESSAGE_BYTES_MAX + 1]; /* empty: none */
     char *console;                          /* lines, each ended by a newline; NULL: none */
     int64_t ended_at_ms;                    /* 0: not told */

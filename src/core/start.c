@@ -30,6 +30,7 @@
 #include "core/change.h"
 #include "core/home.h"
 #include "core/lock.h"
+#include "core/policy.h"
 #include "core/spawn.h"
 #include "proto/launch.h"
 #include "vmm/probe.h"
@@ -50,6 +51,7 @@ struct start {
     struct bl_record *record;
     const struct bl_start_options *options;
     bool detached;
+    uint32_t restarts;  /* how often its policy has started it again, this time included */
     int64_t timeout_ms; /* -1: none */
     int64_t log_offset; /* where this start's lines begin in shim.log */
     struct bl_spawned shim;
@@ -122,6 +124,9 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
         .cpus = record->cpus,
         .start_timeout_ms = start->timeout_ms < 0 ? 0 : (uint32_t)start->timeout_ms,
         .stop_grace_ms = BL_DEFAULT_STOP_GRACE_MS,
+        .restart = record->restart,
+        .restarts = start->restarts,
+        .auto_stop_ms = (uint64_t)record->auto_stop_ms,
         .ready_fd = BL_SHIM_READY_FD,
         .lifecycle_fd = BL_SHIM_LIFECYCLE_FD,
         .creator_fd = start->detached ? -1 : BL_SHIM_CREATOR_FD,
@@ -321,8 +326,10 @@ static void record_failure(struct start *start, const struct bl_state *before, c
     char console[CONSOLE_TAIL];
 
     bl_clean_up_box(start->runtime, record->id);
-    record->state.shim = (struct bl_process){0};
+    bl_state_no_shim(&record->state);
+    record->state.wanted = before->wanted && start->options->by_policy;
     if (err->code == BL_STOPPED) {
+        record->state.wanted = before->wanted;
         record->state.status = before->status;
         record->state.started_at_ms = before->started_at_ms;
         record->state.ended_at_ms = before->ended_at_ms;
@@ -387,7 +394,12 @@ static int begin_life(struct start *start, struct bl_error *err)
     if (bl_os.unlinkat(start->runtime->boxes_fd, report, 0) < 0 && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "remove the former exit report of box %s", record->id);
     BL_CRASH_POINT("start:report-removed");
+    start->restarts = start->options->by_policy ? bl_restarts_read(start->runtime, record) + 1 : 0;
+    if (bl_restarts_write(start->runtime, record, start->restarts) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "count the restart of box %s", record->id);
+    BL_CRASH_POINT("start:counted");
     record->state.status = BL_BOX_STARTING;
+    record->state.wanted = true;
     record->state.shim = (struct bl_process){0};
     snprintf(record->state.shim.boot_id, sizeof record->state.shim.boot_id, "%s", bl_boot_id());
     record->state.has_exit_code = record->state.out_of_memory = false;
@@ -452,9 +464,13 @@ int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_s
         return -1;
     BL_CRASH_POINT("start:locked");
     start.detached = record.detach || options->detach;
-    if (verdict.runs) {
+    if (verdict.runs || (options->by_policy && !bl_policy_wants(runtime, &record, &verdict, options->after_boot))) {
         bl_lifecycle_unlock(lock_fd);
         return 0;
+    }
+    if (record.auto_remove && bl_has_ended(&record, &verdict)) {
+        bl_lifecycle_unlock(lock_fd);
+        return bl_fail(err, BL_INVALID_STATE, 0, "box %s has ended, and was made to be removed then: its files are gone", name);
     }
     failed = start_locked(&start, lock_fd, err);
     /* Both hold the same lock, and both unlock it when the start has gone well: whoever comes second changes nothing. */

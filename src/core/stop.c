@@ -162,7 +162,8 @@ static int record_end(struct bl_runtime *runtime, struct bl_record *record, stru
     }
     /* It was stopped because somebody wanted it, however much the shim had to complain. */
     record->state.status = BL_BOX_STOPPED;
-    record->state.shim = (struct bl_process){0};
+    record->state.wanted = false;
+    bl_state_no_shim(&record->state);
     bl_clean_up_box(runtime, record->id);
     BL_CRASH_POINT("stop:swept");
     bl_runtime_detach(runtime, record->id);

@@ -32,13 +32,15 @@
 #define SETUP_LOCK    "db/setup.lock"
 
 /* text of the columns that a struct bl_state fills, in the order of bind_state() */
-#define STATE_COLUMNS  "status, pid, start_ticks, boot_id, started_at_ms, ended_at_ms, exit_code, out_of_memory, reason, console"
+#define STATE_COLUMNS                                                                                                              \
+    "status, pid, start_ticks, boot_id, started_at_ms, ended_at_ms, exit_code, out_of_memory, reason, console, wanted"
 #define RECORD_COLUMNS "id, name, created_at_ms, config, generation, " STATE_COLUMNS
 
 /*
  * What brings a database from each version to the next.
  *  1: the tables.
  *  2: a record can say cap_add, cap_drop and security. A boxlite that knew only 1 would start such a box with what it was denied.
+ *  3: restart policies, and boxes that go by themselves; in columns, since each change of a home looks for them.
  */
 static const char *const steps[] = {"CREATE TABLE boxes("
                                     " id TEXT PRIMARY KEY NOT NULL,"
@@ -60,7 +62,11 @@ static const char *const steps[] = {"CREATE TABLE boxes("
                                     "CREATE INDEX boxes_by_age ON boxes(created_at_ms);"
                                     "CREATE INDEX boxes_by_status ON boxes(status);"
                                     "PRAGMA user_version = 1;",
-                                    "PRAGMA user_version = 2;"};
+                                    "PRAGMA user_version = 2;",
+                                    "ALTER TABLE boxes ADD COLUMN restarts INTEGER NOT NULL DEFAULT 0;"
+                                    "ALTER TABLE boxes ADD COLUMN auto_delete INTEGER NOT NULL DEFAULT 0;"
+                                    "ALTER TABLE boxes ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0;"
+                                    "PRAGMA user_version = 3;"};
 
 static_assert(sizeof steps / sizeof *steps == BL_STORE_VERSION, "a step for each version");
 
@@ -262,6 +268,7 @@ static int bind_state(sqlite3_stmt *statement, int at, const struct bl_state *st
     sqlite3_bind_int(statement, at++, state->out_of_memory);
     bind_text(statement, at++, state->reason);
     bind_text(statement, at++, state->console);
+    sqlite3_bind_int(statement, at++, state->wanted);
     return at;
 }
 
@@ -274,8 +281,9 @@ int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_
     if (!config)
         return bl_fail_memory(err);
     if (prepare(store,
-                "INSERT INTO boxes(id, name, created_at_ms, auto_remove, config, generation, " STATE_COLUMNS ")"
-                " VALUES(?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO boxes(id, name, created_at_ms, auto_remove, config, restarts, auto_delete, generation, " STATE_COLUMNS
+                ")"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 &statement, err) < 0)
         return -1;
     bind_text(statement, 1, record->id);
@@ -283,7 +291,9 @@ int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_
     sqlite3_bind_int64(statement, 3, record->created_at_ms);
     sqlite3_bind_int(statement, 4, record->auto_remove);
     bind_text(statement, 5, config);
-    bind_state(statement, 6, &record->state);
+    sqlite3_bind_int(statement, 6, record->restart.kind != BL_RESTART_NO);
+    sqlite3_bind_int(statement, 7, record->auto_delete_ms > 0);
+    bind_state(statement, 8, &record->state);
     if (sqlite3_step(statement) == SQLITE_DONE) {
         record->state.generation = 1;
         return 0;
@@ -356,6 +366,7 @@ static int read_row(sqlite3_stmt *statement, struct bl_record *record, struct bl
     state->out_of_memory = sqlite3_column_int(statement, 12);
     state->reason = column_copy(statement, 13);
     state->console = column_copy(statement, 14);
+    state->wanted = sqlite3_column_int(statement, 15);
     if (bl_record_decode(config, record, err) < 0) {
         bl_record_free(record);
         return -1;
@@ -420,7 +431,8 @@ int bl_store_list(struct bl_store *store, enum bl_store_filter filter, struct bl
         [BL_STORE_ALL] = "SELECT " RECORD_COLUMNS " FROM boxes ORDER BY created_at_ms DESC, rowid DESC",
         [BL_STORE_CLAIM_TO_RUN] =
             "SELECT " RECORD_COLUMNS " FROM boxes WHERE status IN ('starting', 'running', 'stopping', 'paused')",
-        [BL_STORE_AUTO_REMOVE] = "SELECT " RECORD_COLUMNS " FROM boxes WHERE auto_remove = 1",
+        [BL_STORE_GO_BY_THEMSELVES] = "SELECT " RECORD_COLUMNS " FROM boxes WHERE auto_remove = 1 OR auto_delete = 1",
+        [BL_STORE_HAVE_A_POLICY] = "SELECT " RECORD_COLUMNS " FROM boxes WHERE restarts = 1",
     };
     HOLD(store); /* until after the statement is finished */
     cleanup_statement sqlite3_stmt *statement = NULL;
@@ -472,7 +484,7 @@ int bl_store_update(struct bl_store *store, const char *id, struct bl_state *sta
     cleanup_statement sqlite3_stmt *statement = NULL;
 
     if (prepare(store,
-                "UPDATE boxes SET generation = generation + 1, (" STATE_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                "UPDATE boxes SET generation = generation + 1, (" STATE_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " WHERE id = ? AND generation = ?",
                 &statement, err) < 0)
         return -1;

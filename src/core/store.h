@@ -14,7 +14,7 @@
 
 #include "core/record.h"
 
-#define BL_STORE_VERSION 2
+#define BL_STORE_VERSION 3
 #define BL_STORE_BUSY_MS 30000
 
 struct bl_store;
@@ -38,7 +38,10 @@ int bl_store_name_taken(struct bl_store *store, const char *name, struct bl_erro
 int bl_store_find(struct bl_store *store, const char *name, struct bl_record *out, struct bl_error *err);
 /* bl_store_get() - By exact id. Return: as bl_store_find() */
 int bl_store_get(struct bl_store *store, const char *id, struct bl_record *out, struct bl_error *err);
-enum bl_store_filter { BL_STORE_ALL, BL_STORE_CLAIM_TO_RUN, BL_STORE_AUTO_REMOVE };
+/*
+ * GO_BY_THEMSELVES: that auto_remove or auto_delete ends; HAVE_A_POLICY: that a restart policy starts again
+ */
+enum bl_store_filter { BL_STORE_ALL, BL_STORE_CLAIM_TO_RUN, BL_STORE_GO_BY_THEMSELVES, BL_STORE_HAVE_A_POLICY };
 /* bl_store_list() - Newest first. Return: 0 and *@out, *@count (bl_store_list_free()); -1 */
 int bl_store_list(struct bl_store *store, enum bl_store_filter filter, struct bl_record **out, size_t *count, struct bl_error *err);
 void bl_store_list_free(struct bl_record *list, size_t count);

@@ -31,7 +31,7 @@ struct bl_agent {
     char hostname[BL_NAME_BYTES_MAX + 1];
     struct bl_cgroups cgroups;
 
-    /* The workload: one a boot. */
+    /* The workload: one at a time. */
     struct bl_open workload; /* what execs inherit; kind 0: none was started */
     int workload_fd;         /* its pidfd, -1 when there is none */
     int mounts_fd;           /* its mount namespace, held so that its end does not have to take all mounts apart; -1: none */

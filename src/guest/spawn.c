@@ -133,6 +133,7 @@ static int remember_workload(struct bl_agent *agent, const struct bl_open *open)
         bl_open_free(&copy);
         return -1;
     }
+    bl_open_free(&agent->workload);
     agent->workload = copy;
     return 0;
 }
@@ -142,6 +143,11 @@ static int fork_child(struct bl_stream *stream, struct ends *ends, struct bl_err
 {
     struct bl_agent *agent = stream->agent;
     bool is_workload = stream->open.kind == BL_OPEN_WORKLOAD;
+
+    /* Of a workload before this one; all that was in it ended with its PID 1. */
+    if (is_workload)
+        bl_cgroup_remove(&agent->cgroups, "workload");
+
     cleanup_close int cgroup_fd = bl_cgroup_make(&agent->cgroups, is_workload ? "workload" : NULL, stream->cgroup, err);
     int pidfd = -1;
 

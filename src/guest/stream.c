@@ -179,6 +179,7 @@ static void hold_mounts(struct bl_stream *workload)
     char path[64];
 
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", workload->pid);
+    bl_close_fd(&workload->agent->mounts_fd); /* of a workload before this one */
     workload->agent->mounts_fd = open(path, O_RDONLY | O_CLOEXEC);
 }
 
@@ -272,7 +273,8 @@ static int check_open(struct bl_agent *agent, const struct bl_frame *frame, cons
         return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "more than %d commands and copies at once", BL_STREAMS_MAX);
     if (frame->stream == 0 || find(agent, frame->stream))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the number of the stream is in use");
-    if (open->kind == BL_OPEN_WORKLOAD && agent->workload.kind)
+    /* One that has ended may be followed by another. */
+    if (open->kind == BL_OPEN_WORKLOAD && agent->workload_fd >= 0)
         return bl_fail(err, BL_INVALID_STATE, 0, "the workload was started already");
     if (open->kind != BL_OPEN_WORKLOAD && agent->workload_fd < 0)
         return bl_fail(err, BL_INVALID_STATE, 0, "the box's workload %s",

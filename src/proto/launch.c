@@ -29,6 +29,11 @@ enum launch_tag {
     LAUNCH_CREATOR_FD,
     LAUNCH_FLAGS,
     LAUNCH_WORKLOAD,
+    LAUNCH_RESTART_KIND,
+    LAUNCH_RESTART_MOST,
+    LAUNCH_RESTARTS,
+    LAUNCH_AUTO_STOP,
+    LAUNCH_TAG_END
 };
 
 #define FLAG_START_ON_ATTACH 1u
@@ -47,6 +52,13 @@ static int put_numbers(struct bl_buffer *out, const struct bl_launch *launch)
     failed |= bl_field_put_u32(out, LAUNCH_START_TIMEOUT, launch->start_timeout_ms);
     failed |= bl_field_put_u32(out, LAUNCH_STOP_GRACE, launch->stop_grace_ms);
     failed |= bl_field_put_u32(out, LAUNCH_FLAGS, flags);
+    if (launch->restart.kind) {
+        failed |= bl_field_put_u32(out, LAUNCH_RESTART_KIND, launch->restart.kind);
+        failed |= bl_field_put_u32(out, LAUNCH_RESTART_MOST, launch->restart.most);
+        failed |= bl_field_put_u32(out, LAUNCH_RESTARTS, launch->restarts);
+    }
+    if (launch->auto_stop_ms)
+        failed |= bl_field_put_u64(out, LAUNCH_AUTO_STOP, launch->auto_stop_ms);
     if (launch->ready_fd >= 0)
         failed |= bl_field_put_u32(out, LAUNCH_READY_FD, (uint32_t)launch->ready_fd);
     if (launch->lifecycle_fd >= 0)
@@ -88,7 +100,7 @@ static int take_number(const struct bl_field *field, struct bl_launch *launch)
 
     if (bl_field_number(field, &number) < 0)
         return -1;
-    if (field->tag != LAUNCH_MEMORY && field->tag != LAUNCH_DISK && number > UINT32_MAX)
+    if (field->tag != LAUNCH_MEMORY && field->tag != LAUNCH_DISK && field->tag != LAUNCH_AUTO_STOP && number > UINT32_MAX)
         return -1;
     switch (field->tag) {
     case LAUNCH_MEMORY:
@@ -105,6 +117,20 @@ static int take_number(const struct bl_field *field, struct bl_launch *launch)
         return 0;
     case LAUNCH_STOP_GRACE:
         launch->stop_grace_ms = (uint32_t)number;
+        return 0;
+    case LAUNCH_RESTART_KIND:
+        if (number > BL_RESTART_UNLESS_STOPPED)
+            return -1;
+        launch->restart.kind = (enum bl_restart_kind)number;
+        return 0;
+    case LAUNCH_RESTART_MOST:
+        launch->restart.most = (uint32_t)number;
+        return 0;
+    case LAUNCH_RESTARTS:
+        launch->restarts = (uint32_t)number;
+        return 0;
+    case LAUNCH_AUTO_STOP:
+        launch->auto_stop_ms = number <= BL_AUTO_MOST_MS ? number : BL_AUTO_MOST_MS;
         return 0;
     case LAUNCH_FLAGS:
         launch->start_on_attach = number & FLAG_START_ON_ATTACH;
@@ -130,7 +156,7 @@ static int take_field(const struct bl_field *field, struct bl_launch *launch)
         [LAUNCH_HOSTNAME] = &launch->hostname,
     };
 
-    if (field->tag < LAUNCH_BOX_ID || field->tag > LAUNCH_WORKLOAD)
+    if (field->tag < LAUNCH_BOX_ID || field->tag >= LAUNCH_TAG_END)
         return 0;
     if (field->tag <= LAUNCH_HOSTNAME) {
         if (*texts[field->tag])

@@ -30,6 +30,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "proto/messages.h"
+#include "proto/restart.h"
 
 #define BL_LAUNCH_MAX      (8u << 20) /* bytes of a whole document */
 #define BL_LAUNCH_PREAMBLE 16
@@ -40,6 +41,7 @@
 #define BL_FILE_LIFECYCLE_LOCK "lifecycle.lock"
 #define BL_FILE_CONTROL_SOCKET "control.sock"
 #define BL_FILE_EXIT_REPORT    "exit.json"
+#define BL_FILE_RESTARTS       "restarts" /* how often the box was started again: a number and a newline; missing: 0 */
 #define BL_FILE_OVERLAY        "disks/disk.qcow2"
 #define BL_FILE_BASE           "disks/base.ext4"
 #define BL_FILE_SHIM_LOG       "logs/shim.log"
@@ -59,6 +61,9 @@ struct bl_launch {
     uint32_t cpus;
     uint32_t start_timeout_ms; /* until READY; 0: no limit */
     uint32_t stop_grace_ms;    /* when no STOP names one */
+    struct bl_restart restart; /* what becomes of a workload that ends by itself */
+    uint32_t restarts;         /* how often the box was started again already */
+    uint64_t auto_stop_ms;     /* end the box when no client used it for so long; 0: never */
     int ready_fd;              /* the descriptors' numbers in the shim */
     int lifecycle_fd;
     int creator_fd;          /* a pidfd of the creator, whose death means a graceful stop; -1: detached */

@@ -9,6 +9,10 @@
  *
  * A graceful end asks the guest, and waits for DOWN until a deadline; then, or for a box whose disk nobody needs, the VM is killed.
  * After DOWN the disk is synced, so QEMU is told to quit instead of waiting for the guest's power-off.
+ *
+ * A workload that ends by itself is started again in the same VM when the box's restart policy says so, after a delay that grows
+ * (proto/restart.h); what dies with its VM is for others (docs/restart.md). A box that no client has used for the time of auto_stop
+ * ends as if somebody had stopped it.
  */
 #include "shim/box.h"
 
@@ -53,8 +57,13 @@ struct box {
     struct bl_output_log log;
     struct bl_source signals, creator;
     struct bl_timer deadline;
+    struct bl_timer again; /* set while the workload has ended and waits to be started again */
+    struct bl_timer idle;  /* set while no client uses the box, when it has an auto_stop */
+    uint32_t restarts, restart_delay_ms;
+    int64_t life_began_ms; /* of the workload */
     struct bl_report report;
     bool opened;   /* the workload runs, or ran */
+    bool lives;    /* it was opened since it was last started */
     bool exited;   /* it ended: report holds how */
     bool stopping; /* somebody wants the box to end */
     bool down;     /* the guest's disk is synced */
@@ -126,8 +135,8 @@ static void shut_down(struct box *box, uint32_t grace_ms)
     set_deadline(box, (int64_t)grace_ms + SYNC_GRACE_MS, on_end_deadline);
 }
 
-/* stop() - End the box because somebody wants that. @grace_ms: -1: the default */
-static void stop(struct box *box, int64_t grace_ms, const char *who)
+/* stop() - End the box because somebody wants that. @grace_ms: -1: the default; @asked: as in the report */
+static void stop(struct box *box, int64_t grace_ms, bool asked, const char *who)
 {
     if (box->ended) {
         box->hurry = true;
@@ -144,18 +153,52 @@ static void stop(struct box *box, int64_t grace_ms, const char *who)
         return;
     }
     box->stopping = true;
+    box->report.asked = asked;
+    if (box->again.loop) {
+        /* Between two lives of the workload: how the last one ended is told. */
+        bl_timer_cancel(&box->again);
+        box->exited = true;
+        box->report.type = BL_REPORT_STOPPED;
+    }
     shut_down(box, grace_ms < 0 ? box->launch->stop_grace_ms : (uint32_t)grace_ms);
+}
+
+static void on_idle(struct bl_timer *timer)
+{
+    struct box *box = timer->data;
+
+    if (!box->stopping && !box->exited && !box->failed)
+        snprintf(box->report.message, sizeof box->report.message, "stopped: nobody used it for %.10g s",
+                 (double)box->launch->auto_stop_ms / 1000);
+    stop(box, -1, true, "nobody used it for the time of auto-stop");
+}
+
+/* on_busy() - A client begins to use the box, or the last one is done with it. */
+static void on_busy(bool busy, void *data)
+{
+    struct box *box = data;
+
+    if (busy)
+        bl_timer_cancel(&box->idle);
+    else if (box->launch->auto_stop_ms && box->answer->given && !box->ended)
+        bl_timer_set(&box->loop, &box->idle, bl_deadline_in((int64_t)box->launch->auto_stop_ms));
+}
+
+/* say_ready() - The start has succeeded. */
+static void say_ready(struct box *box)
+{
+    bl_timer_cancel(&box->deadline);
+    box->report.ready = true;
+    bl_answer_ready(box->answer);
+    on_busy(bl_hub_busy(box->hub), box);
 }
 
 static void on_hub_ready(void *data)
 {
     struct box *box = data;
 
-    if (!box->launch->start_on_attach || box->failed)
-        return;
-    bl_timer_cancel(&box->deadline);
-    box->report.ready = true;
-    bl_answer_ready(box->answer);
+    if (box->launch->start_on_attach && !box->failed)
+        say_ready(box);
 }
 
 static void on_workload_opened(void *data)
@@ -163,18 +206,49 @@ static void on_workload_opened(void *data)
     struct box *box = data;
 
     BL_CRASH_POINT("shim:workload-opened");
-    box->opened = true;
-    if (box->answer->given)
-        return;
-    bl_timer_cancel(&box->deadline);
-    box->report.ready = true;
-    bl_answer_ready(box->answer);
+    box->opened = box->lives = true;
+    box->life_began_ms = bl_now_ms();
+    if (!box->answer->given)
+        say_ready(box);
+}
+
+/* on_again() - Start the workload again. */
+static void on_again(struct bl_timer *timer)
+{
+    struct box *box = timer->data;
+    struct bl_report fresh = {.ready = box->report.ready};
+    char text[16];
+
+    box->restarts++;
+    /* A count that can't be written is wrong after the shim's death, which harms less than a box that does not run. */
+    if (bl_replace_file(box->dir_fd, BL_FILE_RESTARTS, text, (size_t)snprintf(text, sizeof text, "%u\n", box->restarts)) < 0)
+        bl_log(BL_LOG_WARN, "write %s: %s", BL_FILE_RESTARTS, strerror(errno));
+    BL_CRASH_POINT("shim:counted");
+    box->report = fresh;
+    box->lives = false;
+    if (bl_hub_open_again(box->hub) < 0)
+        fail(box, BL_RESOURCE_EXHAUSTED, 137, "the workload could not be started again: too many commands run in the box");
+    BL_CRASH_POINT("shim:opened-again");
+}
+
+/* start_again() - Whether the restart policy wants a workload that has ended back; then it comes. */
+static bool start_again(struct box *box)
+{
+    int64_t life_ms = box->lives ? bl_now_ms() - box->life_began_ms : 0;
+
+    if (box->stopping || box->failed || !box->answer->given ||
+        !bl_restart_wanted(&box->launch->restart, box->report.exit_code != 0, box->restarts))
+        return false;
+    box->restart_delay_ms = bl_restart_delay(box->restart_delay_ms, life_ms);
+    bl_log(BL_LOG_INFO, "it is started again in %u ms; restarts so far: %u", box->restart_delay_ms, box->restarts);
+    bl_timer_set(&box->loop, &box->again, bl_deadline_in(box->restart_delay_ms));
+    return true;
 }
 
 static void on_workload_exited(const struct bl_exit *exit, void *data)
 {
     struct box *box = data;
-    bool ran = box->opened || !exit->error[0];
+    bool ran = box->lives || !exit->error[0];
 
     if (!ran && !box->answer->given) {
         fail(box, BL_EXECUTION, exit->code, "%s", exit->error);
@@ -182,7 +256,6 @@ static void on_workload_exited(const struct bl_exit *exit, void *data)
     }
     bl_log(BL_LOG_INFO, "the workload ended with code %d%s", exit->code, exit->oom ? ", out of memory" : "");
     BL_CRASH_POINT("shim:workload-exited");
-    box->exited = true;
     box->report.type = !ran            ? BL_REPORT_ERROR
                        : box->stopping ? BL_REPORT_STOPPED
                        : exit->signal  ? BL_REPORT_SIGNAL
@@ -195,6 +268,9 @@ static void on_workload_exited(const struct bl_exit *exit, void *data)
         snprintf(box->report.message, sizeof box->report.message, "%s", exit->error);
     if (!box->answer->given)
         on_workload_opened(box);
+    if (start_again(box))
+        return;
+    box->exited = true;
     if (box->launch->discard)
         kill_engine(box);
     else if (!box->stopping)
@@ -222,7 +298,7 @@ static void on_broken(const char *why, void *data)
 
 static void on_client_stop(int64_t grace_ms, void *data)
 {
-    stop(data, grace_ms, "a client asked for it");
+    stop(data, grace_ms, true, "a client asked for it");
 }
 
 static void on_settled(void *data)
@@ -241,6 +317,7 @@ static const struct bl_hub_events hub_events = {
     .broken = on_broken,
     .stop = on_client_stop,
     .settled = on_settled,
+    .busy = on_busy,
 };
 
 /* unexpected_end() - The VM is gone and nobody wanted that: find out what to call it. */
@@ -290,6 +367,8 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     struct bl_error err = BL_ERROR_INIT;
 
     bl_timer_cancel(&box->deadline);
+    bl_timer_cancel(&box->again);
+    bl_timer_cancel(&box->idle);
     if (fall_back(box, how, message))
         return;
     BL_CRASH_POINT("shim:engine-ended");
@@ -333,7 +412,7 @@ static void on_signal(struct bl_source *source, uint32_t events)
             kill_engine(box);
         }
         snprintf(who, sizeof who, "signal %u from process %u", info.ssi_signo, info.ssi_pid);
-        stop(box, -1, who);
+        stop(box, -1, false, who);
     }
 }
 
@@ -344,7 +423,7 @@ static void on_creator(struct bl_source *source, uint32_t events)
     (void)events;
     bl_source_remove(source);
     box->hurry = true;
-    stop(box, -1, "the program that started it has ended");
+    stop(box, -1, false, "the program that started it has ended");
 }
 
 static int watch(struct box *box, struct bl_source *source, int fd, void (*ready)(struct bl_source *, uint32_t))
@@ -518,6 +597,18 @@ static void tear_down(struct box *box)
     bl_loop_finish(&box->loop);
 }
 
+/*
+ * free_disk() - Nobody needs the disk of a box that goes with its end (--rm)
+ *
+ * What is left is a record and a few small files, which listings hide and whoever changes something next removes.
+ */
+static void free_disk(int dir_fd)
+{
+    unlinkat(dir_fd, BL_FILE_OVERLAY, 0);
+    unlinkat(dir_fd, BL_FILE_BASE, 0);
+    BL_CRASH_POINT("shim:disk-freed");
+}
+
 int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *answer, int64_t started_us)
 {
     struct bl_error err = BL_ERROR_INIT;
@@ -531,6 +622,9 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
         .logs_fd = -1,
         .answer = answer,
         .started_us = started_us,
+        .again = {.expired = on_again, .data = box},
+        .idle = {.expired = on_idle, .data = box},
+        .restarts = launch->restarts,
         .loop.epoll_fd = -1,
         .console = {.source.fd = -1, .log_fd = -1},
         .log.fd = -1,
@@ -550,6 +644,8 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
 
     tear_down(box);
     BL_CRASH_POINT("shim:torn-down");
+    if (launch->discard && ready)
+        free_disk(dir_fd);
     free(box);
     return ready ? 0 : -1;
 }

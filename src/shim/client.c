@@ -196,7 +196,7 @@ static const char *not_now(const struct bl_hub *hub)
     case HUB_RUNNING:
         break;
     }
-    return NULL;
+    return hub->workload && hub->workload->exited ? "the box's command has ended; its restart policy may start it again" : NULL;
 }
 
 static enum verdict open_stream(struct hub_client *client, const struct bl_frame *frame)

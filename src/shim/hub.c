@@ -89,6 +89,10 @@ void bl_hub_tidy(struct bl_hub *hub)
         if (!client->gone && client->wire.out.length && bl_wire_flush(&client->wire) < 0)
             bl_client_hang_up(client, "it left");
     free_gone(hub);
+    if (hub->events.busy && bl_hub_busy(hub) != hub->was_busy) {
+        hub->was_busy = !hub->was_busy;
+        hub->events.busy(hub->was_busy, hub->data);
+    }
     if (hub->phase == HUB_NO_GUEST && bl_hub_settled(hub))
         hub->events.settled(hub->data);
 }
@@ -129,6 +133,31 @@ void bl_hub_open_workload(struct bl_hub *hub)
         return;
     hub->workload->workload = true;
     bl_wire_send(&hub->guest, BL_FRAME_OPEN, 0, hub->workload->id, bl_buffer_data(&payload), payload.length);
+}
+
+int bl_hub_open_again(struct bl_hub *hub)
+{
+    struct hub_stream *former = hub->workload;
+
+    if (former && bl_stream_waits(former)) {
+        /* Its client has not read all of it: it goes on as an ordinary stream, and is freed when its EXIT is told. */
+        former->workload = false;
+        hub->stream_count++;
+    } else if (former) {
+        bl_stream_free(former);
+    }
+    hub->workload = NULL;
+    bl_hub_open_workload(hub);
+    bl_hub_tidy(hub);
+    return hub->workload ? 0 : -1;
+}
+
+bool bl_hub_busy(const struct bl_hub *hub)
+{
+    const struct hub_stream *workload = hub->workload;
+    unsigned int own = workload && !workload->exited;
+
+    return hub->stream_count > own || (own && workload->client);
 }
 
 static void log_boot(const struct bl_hub *hub, const struct bl_frame *frame)

@@ -51,6 +51,8 @@ struct bl_hub_events {
     void (*stop)(int64_t grace_ms, void *data);
     /* bl_hub_settled() may have become true. */
     void (*settled)(void *data);
+    /* The first client came to use the box (a command, a copy, the workload's streams), or the last is done; may be NULL. */
+    void (*busy)(bool busy, void *data);
 };
 
 /* bl_hub_new() - Return: 0 and *@out; -1, the descriptors are closed. Strings and the workload must outlive the hub. */
@@ -61,6 +63,16 @@ void bl_hub_free(struct bl_hub *hub);
 bool bl_hub_greeted(const struct bl_hub *hub);
 /* bl_hub_shutdown() - Ask the guest to end the workload within @grace_ms, to sync and to power off; no stream opens any more. */
 void bl_hub_shutdown(struct bl_hub *hub, uint32_t grace_ms);
+/*
+ * bl_hub_open_again() - Start the workload again, once it has exited
+ *
+ * What is kept of its output stays, and who still reads the former life's end gets all of it.
+ *
+ * Return: 0; -1: too many streams are open
+ */
+int bl_hub_open_again(struct bl_hub *hub);
+/* bl_hub_busy() - Whether a client uses the box now. A command that was left running uses it until it ends. */
+bool bl_hub_busy(const struct bl_hub *hub);
 /* bl_hub_drain() - Take what the guest sent before its VM ended. */
 void bl_hub_drain(struct bl_hub *hub);
 /*

@@ -78,6 +78,7 @@ struct bl_hub {
     unsigned int streams_made;
     struct hub_stream *workload; /* NULL: not opened yet */
     struct bl_kept kept;
+    bool was_busy; /* as the owner knows it */
     uint64_t execs, exec_errors;
     uint64_t bytes_in, bytes_out; /* DATA of all streams */
     int64_t ready_us;

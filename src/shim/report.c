@@ -57,10 +57,11 @@ int bl_report_write(int dir_fd, const struct bl_report *report, struct bl_error 
     printable(message, sizeof message, report->message, strlen(report->message));
     clock_gettime(CLOCK_REALTIME, &now);
 
-    json_t *root = json_pack("{s:i, s:s, s:i, s:b, s:b, s:b, s:s, s:o, s:s, s:I}", "version", BL_REPORT_VERSION, "type",
-                             type_names[report->type], "exit_code", report->exit_code, "timed_out", report->timed_out, "oom",
-                             report->oom, "ready", report->ready, "message", message, "console", last_lines(report->console),
-                             "boot_id", boot_id, "ended_at_ms", (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+    json_t *root =
+        json_pack("{s:i, s:s, s:i, s:b, s:b, s:b, s:b, s:s, s:o, s:s, s:I}", "version", BL_REPORT_VERSION, "type",
+                  type_names[report->type], "exit_code", report->exit_code, "timed_out", report->timed_out, "oom", report->oom,
+                  "ready", report->ready, "asked", report->asked, "message", message, "console", last_lines(report->console),
+                  "boot_id", boot_id, "ended_at_ms", (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
 
     if (root && report->signal)
         json_object_set_new(root, "signal", json_integer(report->signal));

@@ -14,6 +14,7 @@
  *      "timed_out": false,
  *      "oom": false,              memory ran out in the workload's cgroup
  *      "ready": true,             the start had succeeded before
+ *      "asked": false,            "stopped": somebody meant that, or nobody used the box (--auto-stop); no signal or death did it
  *      "message": "...",          one line; empty when it ended as expected
  *      "console": ["..."],        the console's last lines, oldest first; at most 20, each at most 240 bytes, printable ASCII
  *      "boot_id": "...",          the host's
@@ -45,6 +46,7 @@ struct bl_report {
     int exit_code;
     int signal; /* 0: none */
     bool timed_out, oom, ready;
+    bool asked;
     char message[BL_ERROR_MESSAGE_MAX];
     const char *console; /* raw bytes of the console's end, NUL-terminated; NULL: none */
 };

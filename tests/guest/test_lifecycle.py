@@ -110,12 +110,37 @@ def test_nothing_before_its_time(new_machine):
     machine.configure()
     early = machine.exec(["true"]).wait()
     assert early.code == 125 and "not started yet" in early.error
-    main = machine.workload(["sh", "-c", "echo one; exit 42"]).wait()
-    assert (main.stdout, main.code) == (b"one\n", 42)
+    main = machine.workload(["sh", "-c", "echo one; read x; exit 42"], stdin=True).wait_opened()
     second = machine.workload(["true"]).wait()
     assert second.code == 125 and "started already" in second.error
+    main.eof()
+    main.wait()
+    assert (main.stdout, main.code) == (b"one\n", 42)
     late = machine.exec(["true"]).wait()
     assert late.code == 125 and "has ended" in late.error
+    machine.shut_down()
+
+
+def test_one_workload_after_another(new_machine):
+    """Each gets a box that is as new but for its disk: no process, mount or limit of the one before is left."""
+    machine = new_machine().configure()
+    for life in range(3):
+        script = f"echo {life} >> /lives; mkdir /dev/shm/mine; sleep 600 & echo begun; read x; exit {life}"
+        main = machine.workload(["sh", "-c", script], stdin=True)
+        main.wait_for(b"begun")
+        assert machine.run(["cat", "/lives"]).stdout == b"".join(b"%d\n" % before for before in range(life + 1))
+        assert machine.run(["sh", "-c", "ls /dev/shm; ps | grep -c sleep"]).stdout.split()[:1] == [b"mine"]
+        stray = machine.exec(["sleep", "600"])
+        stray.wait_opened()
+        main.eof()
+        assert main.wait().code == life
+        assert stray.wait().code == 137  # its pid namespace has ended
+        late = machine.exec(["true"]).wait()
+        assert late.code == 125 and "has ended" in late.error
+    failed = machine.workload(["no-such"]).wait()
+    assert failed.code == 127 and OPENED not in failed.frames
+    machine.workload([]).wait_opened()
+    assert machine.run(["sh", "-c", "ps | grep -c [s]leep; ls /dev/shm | wc -l"]).stdout.split() == [b"0", b"0"]
     machine.shut_down()
 
 

@@ -33,7 +33,8 @@ TABLE = (
            "create:overlay-made", "create:overlay-written", "create:overlay-synced")
     + rows("create", "killed", "configured", "rm start", "create:recorded", "create:unlocked")
     # Until "starting" is recorded nothing has happened to the box.
-    + rows("start", "killed", "configured", "start rm", "start:locked", "start:swept", "start:report-removed")
+    + rows("start", "killed", "configured", "start rm", "start:locked", "start:swept", "start:report-removed",
+           "start:counted")
     # Recorded, and no host process ever lived: the start failed.
     + rows("start", "killed", "failed", "start rm",
            "start:recorded-starting", "start:log-opened", "start:configuration-written")
@@ -52,6 +53,10 @@ TABLE = (
     + rows("start", "succeeds", 137, "start rm", "shim:answered", "shim:unlocked")
     # A start that fails anyway, and whose command dies while it clears up.
     + rows("start-broken", "killed", "failed", "start rm", "start:failed-ended", "start:failed-recorded")
+    # The workload has ended and comes back in the same machine; the host process that sees to that dies, and nobody else was asked yet.
+    + rows("restart", "succeeds", 137, "rm", "shim:counted", "shim:opened-again")
+    # A box that goes with its end is gone for all who look, whatever is left of it.
+    + rows("end", "succeeds", "absent", "again", "shim:disk-freed")
     # Who talks to a box may die without harm to it.
     + rows("exec", "killed", "running", "start rm", "exec:connected", "exec:sent", "exec:opened", "exec:output", "exec:exited")
     + rows("exec-boots", "killed", "running", "start", "exec:started")

@@ -105,6 +105,22 @@ def do_rm_force(crash):
     return crash.armed("rm", "-f", NAME)
 
 
+def do_restart(crash):
+    script = "while [ ! -e /go ]; do sleep 0.1; done; exit 1"
+    crash.home.ok("create", "--name", NAME, "--restart", "on-failure", "busybox", "sh", "-c", script)
+    done = crash.armed("start", NAME)
+    box = crash.home.listed()[0]["ID"]
+    crash.home.exec(NAME, "touch", "/go")  # its host process may be gone before that is answered
+    kernel.settled(crash.home, box, False)
+    return done
+
+
+def do_end(crash):
+    done = crash.armed("run", "-d", "--rm", "--name", NAME, "busybox", "true")
+    crash.home.ok("wait", NAME)
+    return done
+
+
 def do_look(crash):
     box = started(crash)
     shim = crash.home.shim(box)

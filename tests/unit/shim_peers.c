@@ -57,6 +57,14 @@ static void on_settled(void *data)
     ((struct bench *)data)->settled++;
 }
 
+static void on_busy(bool busy, void *data)
+{
+    struct bench *bench = data;
+
+    assert_int_equal(bench->busy, !busy); /* told when it changes */
+    bench->busy = busy;
+}
+
 static const struct bl_hub_events events = {
     .ready = on_ready,
     .workload_opened = on_opened,
@@ -65,6 +73,7 @@ static const struct bl_hub_events events = {
     .broken = on_broken,
     .stop = on_stop,
     .settled = on_settled,
+    .busy = on_busy,
 };
 
 static void peer_init(struct bench *bench, struct peer *peer, int fd)

@@ -36,6 +36,7 @@ struct bench {
     char directory[64];
     int directory_fd;
     int ready, opened, exits, downs, stops, settled;
+    bool busy;
     int64_t stop_grace_ms;
     struct bl_exit exit;
     char broken[1024]; /* why the guest was given up; empty: it was not */

@@ -97,6 +97,10 @@ static void a_record_comes_back_as_it_was(void **state)
     record.tty = record.auto_remove = record.unconfined = true;
     assert_int_equal(bl_strings_append(&record.cap_add, "CAP_SYS_TIME"), 0);
     assert_int_equal(bl_strings_append(&record.cap_drop, "ALL"), 0);
+    record.restart = (struct bl_restart){.kind = BL_RESTART_ON_FAILURE, .most = 7};
+    record.auto_stop_ms = 1500;
+    record.auto_delete_ms = 1ll << 35;
+    record.state.wanted = true;
     record.state.reason = strdup("because");
     record.state.has_exit_code = true;
     record.state.exit_code = 7;
@@ -110,6 +114,11 @@ static void a_record_comes_back_as_it_was(void **state)
     assert_null(found.command[2]);
     assert_string_equal(found.env[0], record.env[0]);
     assert_string_equal(found.workdir, record.workdir);
+    assert_int_equal(found.restart.kind, BL_RESTART_ON_FAILURE);
+    assert_int_equal(found.restart.most, 7);
+    assert_int_equal(found.auto_stop_ms, 1500);
+    assert_int_equal(found.auto_delete_ms, 1ll << 35);
+    assert_true(found.state.wanted);
     assert_string_equal(found.user, record.user);
     assert_string_equal(found.kernel, record.kernel);
     assert_string_equal(found.image_digest, record.image_digest);
@@ -222,7 +231,13 @@ static void lists_are_newest_first_and_filtered(void **state)
 
     (void)state;
     insert(store, "aaaaaaaaaaaa", NULL);
-    insert(store, "bbbbbbbbbbbb", NULL);
+
+    struct bl_record keeper = make_record("bbbbbbbbbbbb", NULL);
+
+    keeper.restart.kind = BL_RESTART_ALWAYS;
+    keeper.auto_delete_ms = 1;
+    assert_int_equal(bl_store_insert(store, &keeper, NULL), 0);
+    bl_record_free(&keeper);
     running.state.status = BL_BOX_RUNNING;
     running.auto_remove = true;
     running.created_at_ms += 1000;
@@ -237,8 +252,12 @@ static void lists_are_newest_first_and_filtered(void **state)
     assert_int_equal(bl_store_list(store, BL_STORE_CLAIM_TO_RUN, &list, &count, NULL), 0);
     assert_int_equal(count, 1);
     bl_store_list_free(list, count);
-    assert_int_equal(bl_store_list(store, BL_STORE_AUTO_REMOVE, &list, &count, NULL), 0);
+    assert_int_equal(bl_store_list(store, BL_STORE_GO_BY_THEMSELVES, &list, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    bl_store_list_free(list, count);
+    assert_int_equal(bl_store_list(store, BL_STORE_HAVE_A_POLICY, &list, &count, NULL), 0);
     assert_int_equal(count, 1);
+    assert_string_equal(list[0].id, "bbbbbbbbbbbb");
     bl_store_list_free(list, count);
     bl_store_close(store);
 }
@@ -324,6 +343,75 @@ static void execute(const char *sql)
     sqlite3_close(db);
 }
 
+/* make_old() - What versions 1 and 2 made (their tables were the same), and a box as each of them wrote it. */
+static void make_old(int version)
+{
+    char sql[2048];
+
+    snprintf(
+        sql, sizeof sql,
+        "PRAGMA journal_mode = WAL;"
+        "CREATE TABLE boxes(id TEXT PRIMARY KEY NOT NULL, name TEXT UNIQUE, created_at_ms INTEGER NOT NULL,"
+        " auto_remove INTEGER NOT NULL, config TEXT NOT NULL, generation INTEGER NOT NULL, status TEXT NOT NULL,"
+        " pid INTEGER NOT NULL, start_ticks INTEGER NOT NULL, boot_id TEXT NOT NULL, started_at_ms INTEGER NOT NULL,"
+        " ended_at_ms INTEGER NOT NULL, exit_code INTEGER, out_of_memory INTEGER NOT NULL, reason TEXT, console TEXT);"
+        "CREATE INDEX boxes_by_age ON boxes(created_at_ms);"
+        "CREATE INDEX boxes_by_status ON boxes(status);"
+        "INSERT INTO boxes VALUES('abcdefghijkl', 'old', 1700000000000, 0, '{\"image\":\"busybox:latest\",\"image_digest\":null,"
+        "\"engine\":\"auto\",\"kernel\":null,\"command\":[\"sh\"],\"env\":[],\"workdir\":null,\"user\":null,"
+        "\"stop_signal\":0,\"cpus\":1,\"memory_mib\":512,\"disk_bytes\":10737418240,\"tty\":false,\"open_stdin\":false,"
+        "\"detach\":true,\"auto_remove\":false,\"create_ms\":3%s}', 4, 'stopped', 0, 0, '', 5, 6, 3, 0, 'why', NULL);"
+        "PRAGMA user_version = %d",
+        version > 1 ? ",\"cap_add\":[\"CAP_SYS_TIME\"],\"cap_drop\":[],\"security\":false" : "", version);
+    execute(sql);
+}
+
+static void upgrade(int version)
+{
+    struct bl_record found = {0}, *list;
+    struct bl_store *store;
+    size_t count;
+
+    make_old(version);
+    store = open_store();
+    assert_int_equal(bl_store_get(store, "abcdefghijkl", &found, NULL), 0);
+    assert_string_equal(found.name, "old");
+    assert_string_equal(found.command[0], "sh");
+    assert_string_equal(found.state.reason, "why");
+    assert_int_equal(found.state.exit_code, 3);
+    assert_int_equal(found.unconfined, version > 1);
+    assert_int_equal(found.cap_add[0] != NULL, version > 1);
+    assert_null(found.cap_drop[0]);
+    assert_int_equal(found.restart.kind, BL_RESTART_NO);
+    assert_int_equal(found.auto_stop_ms + found.auto_delete_ms, 0);
+    assert_false(found.state.wanted);
+    found.state.wanted = true;
+    assert_int_equal(bl_store_update(store, found.id, &found.state, NULL), 1);
+    bl_record_free(&found);
+    bl_store_close(store);
+
+    /* And stays so, with what a new version adds. */
+    store = open_store();
+    insert(store, "bbbbbbbbbbbb", NULL);
+    assert_int_equal(bl_store_list(store, BL_STORE_ALL, &list, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_true(list[0].state.wanted || list[1].state.wanted);
+    bl_store_list_free(list, count);
+    bl_store_close(store);
+}
+
+static void a_database_of_the_first_version_is_upgraded(void **state)
+{
+    (void)state;
+    upgrade(1);
+}
+
+static void a_database_of_the_second_version_is_upgraded(void **state)
+{
+    (void)state;
+    upgrade(2);
+}
+
 static void a_newer_schema_is_refused(void **state)
 {
     struct bl_store *store = open_store();
@@ -340,32 +428,6 @@ static void a_newer_schema_is_refused(void **state)
     snprintf(back, sizeof back, "PRAGMA user_version = %d", BL_STORE_VERSION);
     execute(back);
     bl_store_close(open_store());
-}
-
-/* The first schema knew neither capabilities nor security. */
-static void an_older_schema_is_brought_up_to_date(void **state)
-{
-    struct bl_store *store = open_store();
-    struct bl_record found = {0};
-    struct bl_error err = BL_ERROR_INIT;
-
-    (void)state;
-    insert(store, "abcdefghijkl", "old");
-    bl_store_close(store);
-    execute("PRAGMA user_version = 1;"
-            "UPDATE boxes SET config = json_remove(config, '$.cap_add', '$.cap_drop', '$.security')");
-    for (int i = 0; i < 2; i++) {
-        store = open_store();
-        assert_int_equal(bl_store_find(store, "old", &found, &err), 0);
-        assert_false(found.unconfined);
-        assert_true(found.cap_add && !found.cap_add[0] && found.cap_drop && !found.cap_drop[0]);
-        bl_record_free(&found);
-        bl_store_close(store);
-    }
-    execute("UPDATE boxes SET name = 'seen' WHERE (SELECT user_version FROM pragma_user_version) > 1");
-    store = open_store();
-    assert_int_equal(bl_store_name_taken(store, "seen", NULL), 1);
-    bl_store_close(store);
 }
 
 static void damage_is_an_error_and_no_crash(void **state)
@@ -463,8 +525,9 @@ int main(void)
         IN_A_HOME(an_older_view_never_overwrites_a_newer_state),
         IN_A_HOME(lists_are_newest_first_and_filtered),
         IN_A_HOME(four_processes_share_a_fresh_database),
+        IN_A_HOME(a_database_of_the_first_version_is_upgraded),
+        IN_A_HOME(a_database_of_the_second_version_is_upgraded),
         IN_A_HOME(a_newer_schema_is_refused),
-        IN_A_HOME(an_older_schema_is_brought_up_to_date),
         IN_A_HOME(damage_is_an_error_and_no_crash),
         IN_A_HOME(homes_that_cannot_serve_are_refused),
         IN_A_HOME(a_home_may_lie_deep),

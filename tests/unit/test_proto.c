@@ -347,6 +347,9 @@ static const struct bl_launch sample_launch = {.box_id = TEXT("AbC123xyz789"),
                                                .cpus = 2,
                                                .start_timeout_ms = 60000,
                                                .stop_grace_ms = 10000,
+                                               .restart = {.kind = BL_RESTART_ON_FAILURE, .most = 5},
+                                               .restarts = 2,
+                                               .auto_stop_ms = 1ull << 33,
                                                .ready_fd = 3,
                                                .lifecycle_fd = 0,
                                                .creator_fd = -1,
@@ -371,7 +374,67 @@ static void launch_comes_back_whole(void **state)
     assert_int_equal(got.creator_fd, -1);
     assert_true(got.start_on_attach && got.debug && !got.discard);
     assert_string_equal(got.workload.args[1], "-c");
+    assert_int_equal(got.restart.kind, BL_RESTART_ON_FAILURE);
+    assert_int_equal(got.restart.most, 5);
+    assert_int_equal(got.restarts, 2);
+    assert_int_equal(got.auto_stop_ms, 1ull << 33);
     bl_launch_free(&got);
+}
+
+static void restart_policies_are_read_and_written(void **state)
+{
+    static const char *const good[] = {"no", "on-failure", "on-failure:1", "on-failure:1000000", "always", "unless-stopped"};
+    static const char *const bad[] = {"",         "yes", "on-failure:", "on-failure:0", "on-failure:-1", "on-failure:1000001",
+                                      "always:3", "No"};
+    struct bl_restart restart;
+    char text[BL_RESTART_TEXT_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_int_equal(bl_restart_parse(good[i], &restart), 0);
+        assert_string_equal(bl_restart_format(&restart, text), good[i]);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(bl_restart_parse(bad[i], &restart), -1);
+        assert_int_equal(restart.kind, BL_RESTART_NO);
+    }
+}
+
+static void restart_policies_decide(void **state)
+{
+    static const struct {
+        const char *policy;
+        bool failed;
+        uint32_t count;
+        bool wanted;
+    } rows[] = {
+        {"no", false, 0, false},
+        {"no", true, 0, false},
+        {"on-failure", false, 0, false},
+        {"on-failure", true, 0, true},
+        {"on-failure", true, UINT32_MAX, true},
+        {"on-failure:2", true, 1, true},
+        {"on-failure:2", true, 2, false},
+        {"on-failure:2", false, 0, false},
+        {"always", false, 9, true},
+        {"always", true, 9, true},
+        {"unless-stopped", false, 9, true},
+        {"unless-stopped", true, 9, true},
+    };
+    static const uint32_t delays[] = {100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000};
+    struct bl_restart restart;
+    uint32_t delay = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(bl_restart_parse(rows[i].policy, &restart), 0);
+        assert_int_equal(bl_restart_wanted(&restart, rows[i].failed, rows[i].count), rows[i].wanted);
+    }
+    for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+        delay = bl_restart_delay(delay, 9999);
+        assert_int_equal(delay, delays[i]);
+    }
+    assert_int_equal(bl_restart_delay(delay, 10000), 100);
 }
 
 static void launch_cut_anywhere_is_refused(void **state)
@@ -392,12 +455,20 @@ static void launch_cut_anywhere_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frames_survive_any_cut),       cmocka_unit_test(bad_frames_are_refused_at_once),
-        cmocka_unit_test(hello_tells_versions_apart),   cmocka_unit_test(open_comes_back_whole),
-        cmocka_unit_test(open_cut_anywhere_is_refused), cmocka_unit_test(open_keeps_its_rules),
-        cmocka_unit_test(exit_says_code_or_signal),     cmocka_unit_test(exit_message_is_one_printable_line),
-        cmocka_unit_test(entries_come_back_whole),      cmocka_unit_test(entries_stay_inside),
-        cmocka_unit_test(launch_comes_back_whole),      cmocka_unit_test(launch_cut_anywhere_is_refused),
+        cmocka_unit_test(frames_survive_any_cut),
+        cmocka_unit_test(bad_frames_are_refused_at_once),
+        cmocka_unit_test(hello_tells_versions_apart),
+        cmocka_unit_test(open_comes_back_whole),
+        cmocka_unit_test(open_cut_anywhere_is_refused),
+        cmocka_unit_test(open_keeps_its_rules),
+        cmocka_unit_test(exit_says_code_or_signal),
+        cmocka_unit_test(exit_message_is_one_printable_line),
+        cmocka_unit_test(entries_come_back_whole),
+        cmocka_unit_test(entries_stay_inside),
+        cmocka_unit_test(launch_comes_back_whole),
+        cmocka_unit_test(launch_cut_anywhere_is_refused),
+        cmocka_unit_test(restart_policies_are_read_and_written),
+        cmocka_unit_test(restart_policies_decide),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

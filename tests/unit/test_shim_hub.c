@@ -646,6 +646,90 @@ static void test_end(void **state)
     peer_close(&waiting);
 }
 
+/* The workload's second life: what its first one printed is kept, and who still reads the first one's end gets all of it. */
+static void test_workload_lives_again(void **state)
+{
+    struct bench *bench = *state;
+    struct peer client;
+    uint32_t first, second;
+
+    bench_ready(bench, false);
+    first = peer_receive(&bench->guest, BL_FRAME_OPEN);
+    peer_send(&bench->guest, BL_FRAME_OPENED, 0, first, NULL, 0);
+    peer_send(&bench->guest, BL_FRAME_DATA, BL_CHANNEL_STDOUT, first, "one", 3);
+    peer_exit(&bench->guest, first, 1);
+    bench_settle(bench);
+    assert_int_equal(bench->exits, 1);
+    assert_false(bench->busy);
+
+    /* Until then nothing runs in it. */
+    peer_connect(bench, &client);
+    peer_open(&client, 9, false);
+    assert_int_equal(peer_receive(&client, BL_FRAME_EXIT), 9);
+
+    assert_int_equal(bl_hub_open_again(bench->hub), 0);
+    second = peer_receive(&bench->guest, BL_FRAME_OPEN);
+    assert_int_not_equal(first, second);
+    peer_send(&bench->guest, BL_FRAME_OPENED, 0, second, NULL, 0);
+    peer_send(&bench->guest, BL_FRAME_DATA, BL_CHANNEL_STDOUT, second, "two", 3);
+    bench_settle(bench);
+    assert_int_equal(bench->opened, 2);
+    peer_send(&client, BL_FRAME_ATTACH, 0, 1, NULL, 0);
+    peer_receive(&client, BL_FRAME_OPENED);
+
+    uint8_t both[6];
+
+    peer_receive_data(&client, BL_CHANNEL_STDOUT, sizeof both, both);
+    assert_memory_equal(both, "onetwo", sizeof both);
+    assert_true(bench->busy);
+
+    /* Output that the client has no room for is held back, with the EXIT behind it; the next life does not take it away. */
+    for (size_t sent = 3; sent < WINDOW; sent += PIECE)
+        peer_send(&bench->guest, BL_FRAME_DATA, BL_CHANNEL_STDOUT, second, zeros, WINDOW - sent < PIECE ? WINDOW - sent : PIECE);
+    peer_exit(&bench->guest, second, 2);
+    peer_receive_data(&client, BL_CHANNEL_STDOUT, WINDOW - 6, NULL);
+    assert_int_equal(bench->exits, 2);
+    assert_int_equal(bl_hub_open_again(bench->hub), 0);
+    /* The credit for what was replayed first, the rest is the former life's. */
+    while (bench->guest.frame.type != BL_FRAME_OPEN)
+        peer_receive_any(&bench->guest);
+    assert_true(bench->busy);
+    peer_send_u32(&client, BL_FRAME_CREDIT, BL_CHANNEL_STDOUT, 1, WINDOW);
+    peer_receive_data(&client, BL_CHANNEL_STDOUT, 3, NULL);
+    assert_int_equal(peer_receive(&client, BL_FRAME_EXIT), 1);
+    bench_settle(bench);
+    assert_false(bench->busy);
+    assert_string_equal(bench->broken, "");
+    peer_close(&client);
+}
+
+/* A command that nobody listens to any more uses the box until it ends, unless its client took it along. */
+static void test_busy_is_told(void **state)
+{
+    struct bench *bench = *state;
+    struct peer client;
+    uint32_t id;
+
+    bench_ready(bench, false);
+    id = peer_receive(&bench->guest, BL_FRAME_OPEN);
+    peer_send(&bench->guest, BL_FRAME_OPENED, 0, id, NULL, 0);
+    peer_connect(bench, &client);
+    assert_false(bench->busy);
+    id = open_exec(bench, &client, 1);
+    assert_true(bench->busy);
+    peer_exit(&bench->guest, id, 0);
+    peer_receive(&client, BL_FRAME_EXIT);
+    assert_false(bench->busy);
+    peer_open(&client, 2, true);
+    id = peer_receive(&bench->guest, BL_FRAME_OPEN);
+    peer_close(&client);
+    bench_settle(bench);
+    assert_true(bench->busy);
+    peer_exit(&bench->guest, id, 0);
+    bench_settle(bench);
+    assert_false(bench->busy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -664,6 +748,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_streams_past_the_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_descriptors_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_workload_lives_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_busy_is_told, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
