@@ -3,12 +3,25 @@
 #include "vmm/engine.h"
 
 #include "base/cleanup.h"
+#include "vmm/kvm/kvm.h"
 #include "vmm/qemu/qemu.h"
+
+#ifndef __x86_64__
+
+int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const struct bl_engine_events *events, void *data,
+                 struct bl_engine **out, struct bl_error *err)
+{
+    (void)loop, (void)config, (void)events, (void)data, (void)out;
+    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet");
+}
+
+#endif
 
 int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice, struct bl_engine_config *config,
                     const struct bl_engine_events *events, void *data, struct bl_engine **out, struct bl_error *err)
 {
-    int failed = bl_qemu_start(loop, choice, config, events, data, out, err);
+    int failed = choice->own ? bl_kvm_start(loop, config, events, data, out, err)
+                             : bl_qemu_start(loop, choice, config, events, data, out, err);
 
     bl_engine_close_config(config);
     return failed;

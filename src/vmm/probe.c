@@ -2,10 +2,10 @@
 /*
  * probe.c - choosing an engine
  *
- * Today there is one engine, QEMU, in two ways: with KVM where a trial of it succeeds, else as software emulation. A trial can't
- * foresee everything that QEMU wants of KVM, so a QEMU that ends at once with KVM is started again without. BOXLITE_QEMU names
- * another emulator than the one in PATH. BOXLITE_QEMU_ACCEL overrides the trial: kvm, tcg, or kvm:tcg (the first, then the second);
- * it is there for tests and for machines that the trial misjudges.
+ * There are two: QEMU, with KVM where a trial of it succeeds, else as software emulation; and our own monitor, which needs KVM and
+ * is used when it is asked for. A trial can't foresee everything that QEMU wants of KVM, so a QEMU that ends at once with KVM is
+ * started again without. BOXLITE_QEMU names another emulator than the one in PATH. BOXLITE_QEMU_ACCEL overrides the trial, for both
+ * engines: kvm, tcg, or kvm:tcg (the first, then the second); it is there for tests and for machines that the trial misjudges.
  */
 #include "vmm/probe.h"
 
@@ -73,17 +73,27 @@ void bl_engine_fall_back(struct bl_engine_choice *choice, const char *why)
     use_emulation(choice, why);
 }
 
+/* kvm_usable() - The trial, or what overrides it. Return: whether KVM is to be used; else @why */
+static bool kvm_usable(char *why, size_t size)
+{
+    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
+
+    if (!forced || !*forced)
+        return bl_kvm_trial(why, size) == 0;
+    snprintf(why, size, "switched off by BOXLITE_QEMU_ACCEL");
+    return strncmp(forced, "kvm", 3) == 0;
+}
+
 void bl_engine_probe(struct bl_engine_choice *out)
 {
     const char *forced = getenv("BOXLITE_QEMU_ACCEL");
-    bool is_forced = forced && *forced;
-    char why[256] = "switched off by BOXLITE_QEMU_ACCEL";
+    char why[256];
     bool found;
 
     *out = (struct bl_engine_choice){0};
     found = find_qemu(out) == 0;
-    out->kvm = is_forced ? strncmp(forced, "kvm", 3) == 0 : bl_kvm_trial(why, sizeof why) == 0;
-    out->falls_back = out->kvm && (!is_forced || strcmp(forced, "kvm:tcg") == 0);
+    out->kvm = kvm_usable(why, sizeof why);
+    out->falls_back = out->kvm && (!forced || !*forced || strcmp(forced, "kvm:tcg") == 0);
     if (!out->kvm) {
         use_emulation(out, why);
         return;
@@ -95,13 +105,26 @@ void bl_engine_probe(struct bl_engine_choice *out)
     snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
 }
 
+/* check_own() - Whether our own monitor can run here. Return: 0; -1: BL_UNSUPPORTED_ENGINE */
+static int check_own(struct bl_error *err)
+{
+#ifdef __x86_64__
+    char why[256];
+
+    if (kvm_usable(why, sizeof why))
+        return 0;
+    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm can't run here: %s; engine qemu can do without", why);
+#else
+    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet; engine qemu is");
+#endif
+}
+
 int bl_engine_check(const char *engine, struct bl_error *err)
 {
     if (!engine || strcmp(engine, "auto") == 0 || strcmp(engine, "qemu") == 0)
         return 0;
     if (strcmp(engine, "kvm") == 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0,
-                       "engine kvm is not part of this build; --engine qemu uses hardware virtualization too, when it is usable");
+        return check_own(err);
     return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine);
 }
 
@@ -110,6 +133,13 @@ int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl
     *out = (struct bl_engine_choice){0};
     if (bl_engine_check(engine, err) < 0)
         return -1;
+    if (engine && strcmp(engine, "kvm") == 0) {
+        out->own = out->kvm = true;
+        snprintf(out->name, sizeof out->name, "kvm");
+        snprintf(out->reason, sizeof out->reason, "it was asked for, and /dev/kvm is usable");
+        snprintf(out->virtualization, sizeof out->virtualization, "available");
+        return 0;
+    }
     bl_engine_probe(out);
     if (!out->name[0])
         return bl_fail(err, BL_ENGINE, 0, "no engine can run: %s", out->reason);

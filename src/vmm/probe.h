@@ -13,8 +13,9 @@
 /* Plain data; every text is one line. */
 struct bl_engine_choice {
     bool falls_back;                        /* if the emulator can't start with kvm, bl_engine_fall_back() and try again */
+    bool own;                               /* our own monitor, not an emulator */
     bool kvm;                               /* hardware virtualization is used, not software emulation */
-    char name[32];                          /* "qemu (kvm)", "qemu (emulation)"; empty: no engine can run */
+    char name[32];                          /* "kvm", "qemu (kvm)", "qemu (emulation)"; empty: no engine can run */
     char reason[BL_PROBE_TEXT_MAX];         /* why this one, or why none */
     char virtualization[BL_PROBE_TEXT_MAX]; /* "available", or "unavailable: <why and what to do>" */
     char notice[BL_PROBE_TEXT_MAX];         /* what a user should be told at a start; empty: nothing */
@@ -32,10 +33,10 @@ struct bl_engine_choice {
 void bl_engine_probe(struct bl_engine_choice *out);
 
 /*
- * bl_engine_check() - Whether there is such an engine in this build; whether it can run here is bl_engine_choose()'s question
- * @engine: as there
+ * bl_engine_check() - Whether there is such an engine, and, for "kvm", whether it can run here; the emulator may still be missing
+ * @engine: as for bl_engine_choose()
  *
- * Return: 0; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED_ENGINE ("kvm": not part of this build)
+ * Return: 0; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED_ENGINE ("kvm" can't run here)
  */
 int bl_engine_check(const char *engine, struct bl_error *err);
 

@@ -117,8 +117,8 @@ def test_emulator_that_fails_with_kvm_only(box, tmp_path):
         assert "no KVM today" in failure(shim)[2]
 
 
-def test_engine_that_is_not_in_this_build(box):
-    with box.start(engine="kvm") as shim:
+def test_engine_that_cannot_run_here(box):
+    with box.start(engine="kvm", environment={"BOXLITE_QEMU_ACCEL": "tcg"}) as shim:
         code, _, message = failure(shim)
         assert code == 19 and "engine qemu" in message
 

@@ -15,9 +15,9 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/strings.h"
+#include "vmm/kernel_file.h"
 #include "vmm/probe.h"
 #include "vmm/qemu/arguments.h"
-#include "vmm/qemu/kernel_file.h"
 
 static void test_choice(void **state)
 {
@@ -44,8 +44,14 @@ static void test_choice(void **state)
     assert_false(choice.kvm || choice.falls_back);
     assert_string_equal(choice.virtualization, "unavailable: it broke");
 
+    /* Our own monitor: only when it is asked for, and not without KVM. */
+    assert_int_equal(bl_engine_choose("kvm", &choice, &err), 0);
+    assert_true(choice.own && choice.kvm && !choice.falls_back);
+    assert_string_equal(choice.name, "kvm");
+    assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "tcg", 1), 0);
     assert_int_equal(bl_engine_choose("kvm", &choice, &err), -1);
     assert_int_equal(err.code, BL_UNSUPPORTED_ENGINE);
+    assert_non_null(strstr(err.message, "engine qemu"));
     assert_int_equal(bl_engine_choose("vax", &choice, &err), -1);
     assert_int_equal(err.code, BL_INVALID_ARGUMENT);
 

@@ -33,7 +33,7 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
-#include "vmm/qemu/kernel_file.h"
+#include "vmm/kernel_file.h"
 
 #define GUEST_HZ 250 /* CONFIG_HZ of both kernels */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel_file.h - what a kernel file tells about how it finds its devices */
-#ifndef BL_VMM_QEMU_KERNEL_FILE_H
-#define BL_VMM_QEMU_KERNEL_FILE_H
+#ifndef BL_VMM_KERNEL_FILE_H
+#define BL_VMM_KERNEL_FILE_H
 
 #include <stdbool.h>
 

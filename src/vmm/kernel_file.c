@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel_file.c - looking into a kernel's ELF file; see kernel_file.h. The file may be the user's own, so nothing in it is trusted.
  */
-#include "vmm/qemu/kernel_file.h"
+#include "vmm/kernel_file.h"
 
 #include <elf.h>
 #include <fcntl.h>

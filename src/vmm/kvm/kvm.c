@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvm.c - our own monitor as an engine
+ *
+ * A start makes the machine, loads the kernel, plugs the devices in and starts the processors, in this order; whatever fails on the
+ * way, all of it goes again. The end always comes the same way: the processors are told to stop, by the guest, by a failure or by
+ * the owner; the last of their threads tells the loop; the loop joins them, lets the devices finish, closes the disks, and reports.
+ */
+#include "vmm/kvm/kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "vmm/kernel_file.h"
+#include "vmm/kvm/machine.h"
+
+static struct bl_machine *of(struct bl_engine *engine)
+{
+    return (struct bl_machine *)engine;
+}
+
+/* on_over() - All processors stand for good. */
+static void on_over(struct bl_source *source, uint32_t events)
+{
+    struct bl_machine *machine = source->data;
+
+    (void)events;
+    bl_source_remove(source);
+    bl_cpus_join(machine);
+    bl_devices_finish(machine);
+    bl_devices_free(machine);
+    bl_log(BL_LOG_DEBUG, "the machine ended: %s", machine->message);
+    machine->events.ended(machine->how, machine->message, machine->data);
+}
+
+static void kvm_stop(struct bl_engine *engine, enum bl_engine_stop how)
+{
+    (void)how; /* either way the devices finish what is under way and the disk is flushed, unless it is volatile */
+    bl_cpus_stop(of(engine), BL_ENGINE_END_KILLED, "killed");
+}
+
+static void kvm_free(struct bl_engine *engine)
+{
+    struct bl_machine *machine = of(engine);
+
+    bl_source_remove(&machine->over);
+    bl_cpus_stop(machine, BL_ENGINE_END_KILLED, "given up");
+    bl_cpus_join(machine);
+    bl_devices_free(machine);
+    bl_cpus_unmake(machine);
+    bl_machine_unmake(machine);
+    bl_arch_ports_free(machine->ports);
+    bl_close_fd(&machine->over.fd);
+    pthread_mutex_destroy(&machine->lock);
+    free(machine);
+}
+
+static const struct bl_engine_ops kvm_ops = {
+    .name = "kvm",
+    .stop = kvm_stop,
+    .free = kvm_free,
+};
+
+/* load() - Fill the memory: kernel, initramfs, tables. Return: 0 and *@boot; -1 */
+static int load(struct bl_machine *machine, const struct bl_engine_config *config, struct bl_arch_boot *boot, struct bl_error *err)
+{
+    cleanup_close int kernel = open(config->kernel, O_RDONLY | O_CLOEXEC);
+    cleanup_close int initramfs = open(config->initramfs, O_RDONLY | O_CLOEXEC);
+    struct bl_arch_machine loaded = {
+        .cpus = config->cpus,
+        .memory_bytes = bl_memory_bytes(&machine->memory),
+        .kernel_fd = kernel,
+        .initramfs_fd = initramfs,
+        .kernel_name = config->kernel,
+        .initramfs_name = config->initramfs,
+        .command_line = config->command_line,
+        .devices = BL_DEVICES_COUNT,
+        .devices_in_line = bl_kernel_takes_devices(config->kernel),
+    };
+
+    if (kernel < 0 || initramfs < 0)
+        return bl_fail(err, BL_ENGINE, errno, "open %s", kernel < 0 ? config->kernel : config->initramfs);
+    return bl_arch_load(&machine->memory, &loaded, boot, err);
+}
+
+/* make_ports() - The serial port says what it says on the console. Return: 0; -1 */
+static int make_ports(struct bl_machine *machine, const struct bl_engine_config *config, bool serial, struct bl_error *err)
+{
+    int console = serial && config->console_fd >= 0 ? fcntl(config->console_fd, F_DUPFD_CLOEXEC, 0) : -1;
+
+    machine->ports = bl_arch_ports_new(console);
+    return machine->ports ? 0 : bl_fail_memory(err);
+}
+
+static int start(struct bl_machine *machine, struct bl_engine_config *config, struct bl_error *err)
+{
+    struct bl_arch_boot boot;
+
+    if (machine->over.fd < 0 || bl_source_add(machine->loop, &machine->over) < 0)
+        return bl_fail(err, BL_ENGINE, errno, "watch the processors");
+    if (bl_machine_make(machine, config->memory_bytes, config->cpus, err) < 0 || load(machine, config, &boot, err) < 0 ||
+        make_ports(machine, config, boot.serial, err) < 0 || bl_devices_make(machine, config, err) < 0 ||
+        bl_cpus_make(machine, &boot, err) < 0)
+        return -1;
+    return bl_cpus_start(machine, err);
+}
+
+int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const struct bl_engine_events *events, void *data,
+                 struct bl_engine **out, struct bl_error *err)
+{
+    struct bl_machine *machine = calloc(1, sizeof *machine);
+
+    if (!machine)
+        return bl_fail_memory(err);
+    machine->engine.ops = &kvm_ops;
+    machine->events = *events;
+    machine->data = data;
+    machine->loop = loop;
+    machine->kvm_fd = machine->vm_fd = machine->memory_fd = -1;
+    machine->over =
+        (struct bl_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN, .ready = on_over, .data = machine};
+    pthread_mutex_init(&machine->lock, NULL);
+    if (start(machine, config, err) < 0) {
+        kvm_free(&machine->engine);
+        return -1;
+    }
+    bl_log(BL_LOG_DEBUG, "the machine runs: %u processors, %llu MiB", machine->cpu_count,
+           (unsigned long long)(bl_memory_bytes(&machine->memory) >> 20));
+    *out = &machine->engine;
+    return 0;
+}

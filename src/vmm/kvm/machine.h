@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.h - one virtual machine on /dev/kvm, for the files of this folder
+ *
+ * machine.c makes it (KVM, memory), devices.c plugs devices in, cpus.c runs its processors, kvm.c is the engine around it.
+ */
+#ifndef BL_VMM_KVM_MACHINE_H
+#define BL_VMM_KVM_MACHINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/engine.h"
+#include "vmm/kvm/arch.h"
+#include "vmm/memory.h"
+#include "vmm/virtio/mmio.h"
+
+struct bl_machine;
+
+/* One processor. Made and freed on the loop's thread; between start and join its own thread uses it. */
+struct bl_cpu {
+    struct bl_machine *machine;
+    unsigned int index;
+    int fd;
+    struct kvm_run *run; /* shared with KVM; others write only immediate_exit */
+    size_t run_bytes;
+    pthread_t thread;
+    _Atomic bool started; /* there is a thread to join */
+};
+
+/* Constant once the processors run, but for what the lock guards. */
+struct bl_machine {
+    struct bl_engine engine;
+    struct bl_engine_events events;
+    void *data; /* of events */
+    struct bl_loop *loop;
+    int kvm_fd, vm_fd, memory_fd;
+    struct bl_memory memory;
+    struct bl_arch_ports *ports;
+    struct bl_mmio *slots[BL_KVM_SLOTS];
+    struct bl_device *serial;
+    unsigned int cpu_count;
+    struct bl_cpu cpus[BL_KVM_CPUS_MAX];
+    struct bl_source over; /* an eventfd that the last processor writes when it stands for good */
+
+    _Atomic bool stopping;
+    pthread_mutex_t lock; /* guards all below */
+    unsigned int running; /* processors whose thread has not ended */
+    bool decided;         /* how and message hold why the machine ends */
+    enum bl_engine_end how;
+    char message[BL_ENGINE_MESSAGE_MAX];
+};
+
+/* bl_machine_make() - KVM, the virtual machine and its memory, fresh. Return: 0; -1: BL_ENGINE, what was made is the owner's to
+ * free */
+int bl_machine_make(struct bl_machine *machine, uint64_t memory_bytes, unsigned int cpus, struct bl_error *err);
+/* bl_machine_unmake() - All that bl_machine_make() made; no processor runs. */
+void bl_machine_unmake(struct bl_machine *machine);
+
+#define BL_DEVICES_COUNT 4 /* slots with something in them, the first ones */
+
+/* bl_devices_make() - Make the devices that the config wants and fill all slots. Return: 0; -1 */
+int bl_devices_make(struct bl_machine *machine, struct bl_engine_config *config, struct bl_error *err);
+/* bl_devices_finish() - Let requests under way end and give what the guest said to its readers; no processor runs. */
+void bl_devices_finish(struct bl_machine *machine);
+/* bl_devices_free() - Take all devices out; disks are flushed and closed. */
+void bl_devices_free(struct bl_machine *machine);
+/* bl_devices_access() - A processor's access to an address that is no memory; on its thread. */
+void bl_devices_access(struct bl_machine *machine, uint64_t address, void *data, uint32_t length, bool write);
+
+/* bl_cpus_make() - Make the processors, ready to run. Return: 0; -1 */
+int bl_cpus_make(struct bl_machine *machine, const struct bl_arch_boot *boot, struct bl_error *err);
+/* bl_cpus_start() - One thread a processor. Return: 0; -1, those that were started stop: machine->over tells when */
+int bl_cpus_start(struct bl_machine *machine, struct bl_error *err);
+/* bl_cpus_stop() - Have all processors stop, because of @how, unless the end was decided before; from any thread, without waiting.
+ */
+void bl_cpus_stop(struct bl_machine *machine, enum bl_engine_end how, const char *message);
+/* bl_cpus_join() - Wait for the threads, which stop() was called for. */
+void bl_cpus_join(struct bl_machine *machine);
+/* bl_cpus_unmake() - Give the processors back; no thread runs. */
+void bl_cpus_unmake(struct bl_machine *machine);
+
+#endif
