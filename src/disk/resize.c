@@ -72,33 +72,28 @@ static int name_l1(struct bl_qcow2 *image, const struct bl_table *table)
     return 0;
 }
 
-/* grow_l1() - With the lock, nothing in flight, and nothing that is not in the file. Return: 0; -1 with errno */
-static int grow_l1(struct bl_qcow2 *image, uint64_t count)
+/* grow_l1() - With the lock, and nothing in flight; @run: the new clusters, if it needs some, counted in the file. Return: 0; -1 */
+static int grow_l1(struct bl_qcow2 *image, uint64_t count, const struct bl_run *run)
 {
     struct bl_table *old = &image->l1;
-    struct bl_table table = {.count = count, .offset = old->offset};
+    struct bl_table table = {.count = count, .offset = run->count ? run->first << image->cluster_bits : old->offset};
     uint64_t old_clusters = bl_clusters_up(image, old->count * 8);
-    uint64_t clusters = bl_clusters_up(image, count * 8);
-    struct bl_run run = {0};
+    uint64_t room = bl_clusters_up(image, count * 8) << image->cluster_bits;
 
-    if (clusters > old_clusters) {
-        if (take_row(image, clusters, &run) < 0)
-            return -1;
-        table.offset = run.first << image->cluster_bits;
-    }
-    table.entries = calloc(clusters << image->cluster_bits, 1);
-    if (!table.entries || (run.count && bl_owned_add(&image->owned, run.first, run.count) < 0)) {
+    table.entries = calloc(room, 1);
+    if (!table.entries || (run->count && bl_owned_add(&image->owned, run->first, run->count) < 0)) {
         free(table.entries);
         errno = ENOMEM;
         return -1;
     }
     if (old->count)
         memcpy(table.entries, old->entries, old->count * 8);
-    if (bl_table_write(image, &table, 0, (clusters << image->cluster_bits) / 8) < 0 || name_l1(image, &table) < 0) {
+    if (bl_table_write(image, &table, 0, room / 8) < 0 || name_l1(image, &table) < 0) {
+        bl_owned_remove(&image->owned, run->first, run->count);
         free(table.entries);
         return -1;
     }
-    if (run.count && old_clusters) {
+    if (run->count && old_clusters) {
         bl_owned_remove(&image->owned, old->offset >> image->cluster_bits, old_clusters);
         (void)bl_runs_add(&image->dropped, old->offset >> image->cluster_bits, old_clusters, false);
     }
@@ -111,19 +106,31 @@ static int grow_l1(struct bl_qcow2 *image, uint64_t count)
 static int grow_l1_alone(struct bl_qcow2 *image, uint64_t count)
 {
     struct bl_range all = {0, UINT64_MAX, true, NULL};
-    int result;
+    uint64_t clusters = bl_clusters_up(image, count * 8);
+    struct bl_run run = {0};
+    int result = 0;
     int reason;
 
     pthread_mutex_lock(&image->lock);
     while (bl_range_try(image, &all) < 0)
         bl_range_wait(image);
+    if (clusters > bl_clusters_up(image, image->l1.count * 8))
+        while ((result = take_row(image, clusters, &run)) < 0 && !bl_qcow2_make_room(image))
+            ;
+    reason = errno;
     pthread_mutex_unlock(&image->lock);
-    result = bl_qcow2_settle(image);
+    if (!result) { /* all entries of the old table and the counts of the new one */
+        result = bl_qcow2_settle(image);
+        reason = errno;
+    }
     pthread_mutex_lock(&image->commit_lock);
     pthread_mutex_lock(&image->lock);
-    if (!result)
-        result = grow_l1(image, count);
-    reason = errno;
+    if (!result) {
+        result = grow_l1(image, count, &run);
+        reason = errno;
+        if (result < 0 && !image->failed)
+            (void)bl_qcow2_give(image, &run);
+    }
     bl_range_end(image, &all);
     pthread_mutex_unlock(&image->lock);
     pthread_mutex_unlock(&image->commit_lock);
