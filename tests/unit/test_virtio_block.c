@@ -27,6 +27,7 @@
 #define RINGS      (1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX)
 #define ALL        (RINGS | 1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_DISCARD | 1ull << VIRTIO_BLK_F_WRITE_ZEROES)
 #define NO_STATUS  0xee
+#define UNKNOWN    99 /* a type of request */
 
 /* A disk in memory. The lock guards all of it; what is held waits in the operation until it is let go. */
 struct fake {
@@ -217,7 +218,7 @@ static void submit(struct bench *bench, uint32_t type, uint64_t sector, uint64_t
 {
     uint64_t header = machine_take(&bench->machine, 16, 16);
     uint8_t bytes[16] = {0}, none = NO_STATUS;
-    bool in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
+    bool in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID || type == UNKNOWN;
     struct piece pieces[3] = {{header, 16, false}};
     size_t count = 1;
 
@@ -355,7 +356,7 @@ static void requests_stay_on_the_disk(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (uint32_t type = VIRTIO_BLK_T_IN; type <= VIRTIO_BLK_T_OUT; type++)
             assert_int_equal(ask(&bench, type, cases[i].sector, RAM_HIGH, cases[i].length), cases[i].status);
-    assert_int_equal(ask(&bench, 99, 0, RAM_HIGH, 512), VIRTIO_BLK_S_UNSUPP);
+    assert_int_equal(ask(&bench, UNKNOWN, 0, RAM_HIGH, 512), VIRTIO_BLK_S_UNSUPP);
     assert_int_equal(reg_read(bench.mmio, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
     stop(&bench);
 }
@@ -455,6 +456,8 @@ static void writes_go_through_when_they_must(void **state)
         assert_int_equal(now, 1); /* on again after each reset */
         if (cases[i].switched_off)
             bl_mmio_write(bench.mmio, VIRTIO_MMIO_CONFIG + 32, &off, 1);
+        bl_mmio_read(bench.mmio, VIRTIO_MMIO_CONFIG + 32, &now, 1);
+        assert_int_equal(now, cases[i].switched_off && cases[i].flushed ? 0 : 1);
         assert_int_equal(ask(&bench, VIRTIO_BLK_T_OUT, 0, RAM_HIGH, 512), VIRTIO_BLK_S_OK);
         assert_int_equal(bench.fake->unflushed, cases[i].flushed ? 0 : 1);
         bench.fake->unflushed = 0;
@@ -529,6 +532,7 @@ static void a_cached_read_needs_one_thread(void **state)
     machine_get(&bench.machine, RAM_HIGH, &got, 1);
     assert_int_equal(got, 42);
     assert_int_equal(ask(&bench, VIRTIO_BLK_T_IN, DISK_BYTES / SECTOR, RAM_HIGH, 512), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(ask(&bench, UNKNOWN, 0, RAM_HIGH, 512), VIRTIO_BLK_S_UNSUPP);
     assert_int_equal(bench.fake->tries, 2);
     stop(&bench);
 }

@@ -139,6 +139,12 @@ static void queues_are_set_up_in_their_time(void **state)
     reg_write(bench.mmio, VIRTIO_MMIO_QUEUE_NUM, 2);
     assert_int_equal(queue->descriptors_address, before);
     assert_int_equal(queue->size, 16);
+    /* A ready queue stands, even before the driver is. */
+    assert_true(driver_negotiate(bench.mmio, 0));
+    driver_queue_set_up(&bench.queues[0], &bench.machine, bench.mmio, 0, 16);
+    before = queue->descriptors_address;
+    reg_write(bench.mmio, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x5000);
+    assert_int_equal(queue->descriptors_address, before);
     /* A queue larger than offered, or of no power of two, or with a ring in no memory: the device wants a reset. */
     for (int i = 0; i < 3; i++) {
         assert_true(driver_negotiate(bench.mmio, 0));
@@ -177,6 +183,12 @@ static void odd_accesses_do_nothing(void **state)
     memset(bytes, 0xff, sizeof bytes);
     bl_mmio_read(bench.mmio, VIRTIO_MMIO_MAGIC_VALUE, bytes, 2);
     assert_int_equal(bytes[0], 0);
+    /* Half in the configuration, half past its end: nothing of it. */
+    reg_write(bench.mmio, VIRTIO_MMIO_CONFIG + 4, 77);
+    bl_mmio_read(bench.mmio, VIRTIO_MMIO_CONFIG + 4, bytes, 8);
+    assert_int_equal(bytes[0], 0);
+    bl_mmio_read(bench.mmio, VIRTIO_MMIO_CONFIG + 4, bytes, 4);
+    assert_int_equal(bytes[0], 77);
     bl_mmio_read(bench.mmio, UINT64_MAX - 1, bytes, 4);
     bl_mmio_write(bench.mmio, UINT64_MAX - 1, bytes, 4);
     reg_write(bench.mmio, VIRTIO_MMIO_QUEUE_NOTIFY, UINT32_MAX);
@@ -210,6 +222,24 @@ static void a_broken_rule_wants_a_reset(void **state)
     driver_add(&bench.queues[0], &(struct piece){at, 16, true}, 1);
     driver_kick(&bench.queues[0]);
     driver_wait(&bench.queues[0], 1);
+    stop(&bench);
+}
+
+/* One broken queue stops the device, its other queues too. */
+static void a_broken_queue_stops_all(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    start(&bench, true);
+    driver_start(&bench.machine, bench.mmio, 0, 16, bench.queues);
+    driver_add(&bench.queues[0], &(struct piece){RAM_GAP, 16, false}, 1);
+    driver_kick(&bench.queues[0]);
+    machine_settle(&bench.machine);
+    driver_add(&bench.queues[1], &(struct piece){0x100000, 4, false}, 1);
+    driver_kick(&bench.queues[1]);
+    machine_settle(&bench.machine);
+    assert_int_equal(driver_used(&bench.queues[1]), 0);
     stop(&bench);
 }
 
@@ -264,6 +294,11 @@ static void interrupts_are_acknowledged(void **state)
     assert_int_equal(reg_read(bench.mmio, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
     reg_write(bench.mmio, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
     assert_int_equal(interrupted(bench.mmio), VIRTIO_MMIO_INT_CONFIG);
+    assert_int_equal(reg_read(bench.mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    /* A reset forgets causes. */
+    bl_balloon_aim(bl_mmio_device(bench.mmio), 2 << 20);
+    assert_int_equal(reg_read(bench.mmio, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+    reg_write(bench.mmio, VIRTIO_MMIO_STATUS, 0);
     assert_int_equal(reg_read(bench.mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
     stop(&bench);
 }
@@ -363,6 +398,46 @@ static void a_saved_slot_goes_on(void **state)
     stop(&bench);
 }
 
+/* States that no driver could have led to; the offsets are those of save_slot(). */
+static void impossible_states_are_refused(void **state)
+{
+    enum { STATUS = 12, FEATURES = 28 };
+    static const struct {
+        size_t at;
+        uint32_t value;
+    } cases[] = {
+        {STATUS, VIRTIO_CONFIG_S_DRIVER_OK}, /* without features */
+        {STATUS, OK | 0x100},                /* a bit that does not exist */
+        {FEATURES + 4, 1 | 1u << 31},        /* a feature that was not offered */
+        {FEATURES + 4, 0},                   /* without VERSION_1 */
+    };
+    struct bench bench;
+    struct bl_buffer saved = BL_BUFFER_INIT(65536);
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    start(&bench, false);
+    driver_start(&bench.machine, bench.mmio, 0, 16, bench.queues);
+    /* Features that are written too late are not part of the state. */
+    reg_write(bench.mmio, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+    reg_write(bench.mmio, VIRTIO_MMIO_DRIVER_FEATURES, UINT32_MAX);
+    machine_settle(&bench.machine);
+    bl_mmio_quiesce(bench.mmio);
+    assert_int_equal(bl_mmio_save(bench.mmio, &saved, &err), 0);
+    for (size_t i = 0; i <= sizeof cases / sizeof cases[0]; i++) {
+        bool last = i == sizeof cases / sizeof cases[0]; /* unchanged: the control */
+        uint8_t *at = bl_buffer_data(&saved) + (last ? 0 : cases[i].at);
+        uint32_t before = bl_get_le32(at);
+        struct bl_state_reader reader = BL_STATE_READER(bl_buffer_data(&saved), saved.length);
+
+        bl_put_le32(at, last ? before : cases[i].value);
+        assert_int_equal(bl_mmio_load(bench.mmio, &reader, &err), last ? 0 : -1);
+        bl_put_le32(at, before);
+    }
+    bl_buffer_free(&saved);
+    stop(&bench);
+}
+
 static void another_device_is_refused(void **state)
 {
     struct bench bench;
@@ -389,12 +464,20 @@ static void another_device_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_slot_is_no_device),    cmocka_unit_test(a_device_says_what_it_is),
-        cmocka_unit_test(features_are_negotiated),       cmocka_unit_test(queues_are_set_up_in_their_time),
-        cmocka_unit_test(odd_accesses_do_nothing),       cmocka_unit_test(a_broken_rule_wants_a_reset),
-        cmocka_unit_test(a_failed_driver_is_left_alone), cmocka_unit_test(early_buffers_are_seen),
-        cmocka_unit_test(interrupts_are_acknowledged),   cmocka_unit_test(config_changes_have_generations),
-        cmocka_unit_test(a_resting_device_pops_nothing), cmocka_unit_test(a_saved_slot_goes_on),
+        cmocka_unit_test(an_empty_slot_is_no_device),
+        cmocka_unit_test(a_device_says_what_it_is),
+        cmocka_unit_test(features_are_negotiated),
+        cmocka_unit_test(queues_are_set_up_in_their_time),
+        cmocka_unit_test(odd_accesses_do_nothing),
+        cmocka_unit_test(a_broken_rule_wants_a_reset),
+        cmocka_unit_test(a_broken_queue_stops_all),
+        cmocka_unit_test(a_failed_driver_is_left_alone),
+        cmocka_unit_test(early_buffers_are_seen),
+        cmocka_unit_test(interrupts_are_acknowledged),
+        cmocka_unit_test(config_changes_have_generations),
+        cmocka_unit_test(a_resting_device_pops_nothing),
+        cmocka_unit_test(a_saved_slot_goes_on),
+        cmocka_unit_test(impossible_states_are_refused),
         cmocka_unit_test(another_device_is_refused),
     };
 

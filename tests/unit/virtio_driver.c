@@ -142,6 +142,7 @@ void driver_start(struct machine *machine, struct bl_mmio *mmio, uint64_t featur
 
         driver_queue_set_up(&queues[i], machine, mmio, i, most < size ? (uint16_t)most : size);
         queues[i].indirect = features & INDIRECT;
+        queues[i].event_index = features & 1ull << VIRTIO_RING_F_EVENT_IDX;
     }
     reg_write(mmio, VIRTIO_MMIO_STATUS, reg_read(mmio, VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
     assert_true(reg_read(mmio, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_DRIVER_OK);
@@ -189,7 +190,16 @@ uint16_t driver_add(struct driver_queue *queue, const struct piece *pieces, size
 
 void driver_kick(struct driver_queue *queue)
 {
-    reg_write(queue->mmio, VIRTIO_MMIO_QUEUE_NOTIFY, queue->number);
+    uint16_t before = queue->kicked;
+    bool wanted;
+
+    queue->kicked = queue->available_index;
+    if (queue->event_index)
+        wanted = vring_need_event(machine_get16(queue->machine, queue->used + 4 + 8ull * queue->size), queue->kicked, before);
+    else
+        wanted = !(machine_get16(queue->machine, queue->used) & VRING_USED_F_NO_NOTIFY);
+    if (wanted)
+        reg_write(queue->mmio, VIRTIO_MMIO_QUEUE_NOTIFY, queue->number);
 }
 
 uint16_t driver_used(struct driver_queue *queue)

@@ -31,7 +31,8 @@ struct driver_queue {
     unsigned int number;
     uint16_t size, next_descriptor, available_index, used_seen;
     uint64_t descriptors, available, used;
-    bool indirect;
+    bool indirect, event_index;
+    uint16_t kicked; /* the available index at the last kick that was considered */
 };
 
 struct piece {
@@ -69,6 +70,7 @@ void driver_descriptor(struct machine *machine, uint64_t table, uint16_t index, 
 void driver_publish(struct driver_queue *queue, uint16_t head);
 /* driver_add() - Write a chain and publish it, without a kick. Return: its head */
 uint16_t driver_add(struct driver_queue *queue, const struct piece *pieces, size_t count);
+/* driver_kick() - Tell the device of what was published, if it wants to be told, as a driver does (virtio 1.2, 2.7.10). */
 void driver_kick(struct driver_queue *queue);
 /* driver_used() - Chains that came back and were not taken. */
 uint16_t driver_used(struct driver_queue *queue);
