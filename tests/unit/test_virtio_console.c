@@ -51,7 +51,7 @@ static void start(struct bench *bench)
 /* come_up() - The driver's side of the device, up to DRIVER_OK; its buffers for control messages are offered. */
 static void come_up(struct bench *bench)
 {
-    driver_start(&bench->machine, bench->mmio, FEATURES, 16, bench->queues);
+    driver_start(&bench->machine, bench->mmio, FEATURES, 64, bench->queues);
     bench->control = machine_take(&bench->machine, 16 * 64, 16);
     for (uint64_t i = 0; i < 16; i++)
         driver_add(&bench->queues[CONTROL_RX], &(struct piece){bench->control + 64 * i, 64, true}, 1);
@@ -161,11 +161,12 @@ static void answers_wait_for_buffers(void **state)
     say(&bench, UINT32_MAX, VIRTIO_CONSOLE_PORT_OPEN, 1);
     say(&bench, 1, 999, 1);
     bench.control = machine_take(&bench.machine, 16 * 64, 16);
-    for (uint64_t i = 0; i < 16; i++)
+    for (uint64_t i = 0; i < 16; i++) {
         driver_add(&bench.queues[CONTROL_RX], &(struct piece){bench.control + 64 * i, 64, true}, 1);
-    driver_kick(&bench.queues[CONTROL_RX]);
-    machine_settle(&bench.machine);
-    assert_int_equal(driver_used(&bench.queues[CONTROL_RX]), 4);
+        driver_kick(&bench.queues[CONTROL_RX]);
+        machine_settle(&bench.machine);
+        assert_int_equal(driver_used(&bench.queues[CONTROL_RX]), i < 4 ? i + 1 : 4);
+    }
     heard(&bench, 0, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
     heard(&bench, 1, VIRTIO_CONSOLE_PORT_ADD, 1, NULL);
     heard(&bench, 1, VIRTIO_CONSOLE_PORT_NAME, 1, "boxlite.agent");
@@ -344,28 +345,46 @@ static void buffers_wait_for_bytes(void **state)
     stop(&bench);
 }
 
-/* A flood on one port is cut into turns; all of it arrives. */
+/* A flood on one port is cut into turns, by chains and by bytes; all of it arrives. */
 static void a_flood_takes_turns(void **state)
 {
+    enum { CHAINS = 64, ROOM = 4096 };
     struct bench bench;
-    uint8_t bytes[4096];
-    uint64_t seen = 0;
+    uint8_t bytes[ROOM];
+    uint64_t seen = 0, wrote = 0, got = 0;
+    ssize_t n;
 
     (void)state;
     start(&bench);
     come_up(&bench);
-    for (int round = 0; round < 40; round++) {
-        for (int i = 0; i < 16; i++)
-            driver_add(&bench.queues[CONSOLE_TX], &(struct piece){0x200000, 4096, false}, 1);
+    open_agent(&bench);
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < CHAINS; i++)
+            driver_add(&bench.queues[CONSOLE_TX], &(struct piece){0x200000, 100, false}, 1);
         driver_kick(&bench.queues[CONSOLE_TX]);
         machine_settle(&bench.machine);
-        for (ssize_t n; (n = recv(bench.console, bytes, sizeof bytes, MSG_DONTWAIT)) > 0; seen += (uint64_t)n)
-            machine_settle(&bench.machine);
-        assert_int_equal(driver_used(&bench.queues[CONSOLE_TX]), 16);
+        while ((n = recv(bench.console, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+            seen += (uint64_t)n;
+        assert_int_equal(driver_used(&bench.queues[CONSOLE_TX]), CHAINS);
         while (driver_used(&bench.queues[CONSOLE_TX]))
             driver_take(&bench.queues[CONSOLE_TX], NULL);
     }
-    assert_int_equal(seen, 40 * 16 * 4096);
+    assert_int_equal(seen, 10 * CHAINS * 100);
+    /* The other way: as much as the socket holds, which is more than a turn, into buffers that are there already. */
+    while ((n = send(bench.agent, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        wrote += (uint64_t)n;
+    assert_true(wrote > 131072 && wrote <= CHAINS * ROOM);
+    for (uint64_t i = 0; i < CHAINS; i++)
+        driver_add(&bench.queues[AGENT_RX], &(struct piece){0x200000 + i * ROOM, ROOM, true}, 1);
+    driver_kick(&bench.queues[AGENT_RX]);
+    machine_settle(&bench.machine);
+    while (driver_used(&bench.queues[AGENT_RX])) {
+        uint32_t written;
+
+        driver_take(&bench.queues[AGENT_RX], &written);
+        got += written;
+    }
+    assert_int_equal(got, wrote);
     stop(&bench);
 }
 

@@ -38,7 +38,7 @@ static void start(struct bench *bench, bool balloon)
     machine_init(&bench->machine, BL_MEMORY_SHARED);
     assert_int_equal(balloon ? bl_balloon_new(&bench->machine.memory, &bench->device, &err) : bl_rng_new(&bench->device, &err), 0);
     assert_int_equal(bl_mmio_new(&bench->machine.loop, &bench->machine.memory, bench->device, &bench->mmio, &err), 0);
-    driver_start(&bench->machine, bench->mmio, RINGS, 16, bench->queues);
+    driver_start(&bench->machine, bench->mmio, RINGS, 64, bench->queues);
     machine_settle(&bench->machine);
 }
 
@@ -105,6 +105,24 @@ static uint64_t file_bytes(struct machine *machine)
 
     assert_int_equal(fstat(machine->fd, &status), 0);
     return (uint64_t)status.st_blocks * 512;
+}
+
+/* More requests than a turn of the balloon takes; the last is seen as well as the first. */
+static void many_requests_are_all_served(void **state)
+{
+    struct bench bench;
+
+    (void)state;
+    start(&bench, true);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 64; i++)
+            driver_add(&bench.queues[DEFLATE], &(struct piece){0x200000, 4, false}, 1);
+        driver_kick(&bench.queues[DEFLATE]);
+        driver_wait(&bench.queues[DEFLATE], 64);
+        while (driver_used(&bench.queues[DEFLATE]))
+            driver_take(&bench.queues[DEFLATE], NULL);
+    }
+    stop(&bench);
 }
 
 /* pss_bytes() - What the mapping of one region takes of the host, as /proc/self/smaps has it. */
@@ -237,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_random),
         cmocka_unit_test(greedy_requests_are_bounded),
+        cmocka_unit_test(many_requests_are_all_served),
         cmocka_unit_test(inflating_gives_memory_back),
         cmocka_unit_test(nonsense_pages_are_skipped),
         cmocka_unit_test(reported_pages_go_back),

@@ -30,7 +30,7 @@
 
 #define QUEUE_COUNT   6
 #define QUEUE_SIZE    64
-#define TURN_BYTES    262144 /* that one port moves in one direction before others are looked after */
+#define TURN_BYTES    131072 /* that one port moves in one direction before others are looked after */
 #define TURN_CHAINS   64
 #define STATE_VERSION 1
 
