@@ -49,8 +49,8 @@ extern const struct bl_option bl_cli_globals[];
 extern const struct bl_command bl_command_run, bl_command_create, bl_command_exec, bl_command_start, bl_command_stop,
     bl_command_restart, bl_command_rm, bl_command_wait, bl_command_list, bl_command_inspect, bl_command_logs, bl_command_cp,
     bl_command_load, bl_command_pull, bl_command_login, bl_command_logout, bl_command_images, bl_command_rmi, bl_command_tag,
-    bl_command_save, bl_command_image_inspect, bl_command_image_history, bl_command_image_prune, bl_command_gc, bl_command_info,
-    bl_command_version, bl_command_completion;
+    bl_command_save, bl_command_image_inspect, bl_command_image_history, bl_command_image_prune, bl_command_gc, bl_command_doctor,
+    bl_command_info, bl_command_version, bl_command_completion;
 /* All of them, ends with NULL. */
 extern const struct bl_command *const bl_commands[];
 /*
@@ -64,6 +64,8 @@ void bl_commands_help(FILE *out);
 
 /* bl_cli_configure() - Read the user's configuration, once. Return: 0; -1 after saying what is wrong */
 int bl_cli_configure(struct bl_cli *cli);
+/* bl_cli_home() - The home that is meant, once configured; NULL: BOXLITE_HOME, or the default. */
+const char *bl_cli_home(const struct bl_cli *cli);
 /* bl_cli_open() - Open the runtime of this command, once. Return: it; NULL after saying why not */
 struct bl_runtime *bl_cli_open(struct bl_cli *cli);
 /* bl_cli_usage() - Say what is wrong with the arguments. Return: always BL_EXIT_USAGE */

@@ -71,8 +71,7 @@ int bl_cli_configure(struct bl_cli *cli)
     return 0;
 }
 
-/* home_of() - The home that is meant: --home, BOXLITE_HOME (NULL here), the configuration's, the default (NULL). */
-static const char *home_of(const struct bl_cli *cli)
+const char *bl_cli_home(const struct bl_cli *cli)
 {
     const char *variable = getenv("BOXLITE_HOME");
 
@@ -85,7 +84,7 @@ struct bl_runtime *bl_cli_open(struct bl_cli *cli)
 
     if (bl_cli_configure(cli))
         return NULL;
-    if (!cli->runtime && bl_runtime_open(home_of(cli), &cli->runtime, &err) < 0) {
+    if (!cli->runtime && bl_runtime_open(bl_cli_home(cli), &cli->runtime, &err) < 0) {
         cli->runtime = NULL;
         bl_cli_fail(cli, &err);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rm.c - boxlite rm and gc */
+/* rm.c - boxlite rm */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -74,16 +74,6 @@ static int run_rm(struct bl_cli *cli, void *data)
     return values->all ? remove_all(cli, values) : bl_cli_for_each(cli, remove_one, values);
 }
 
-static int run_gc(struct bl_cli *cli, void *data)
-{
-    struct bl_error err = BL_ERROR_INIT;
-
-    (void)data;
-    if (!bl_cli_open(cli))
-        return BL_EXIT_FAILURE;
-    return bl_runtime_sweep(cli->runtime, &err) < 0 ? bl_cli_fail(cli, &err) : 0;
-}
-
 static const struct bl_option options[] = {
     {"force", 'f', BL_OPTION_FLAG, NULL, "Also a running one, which is killed; with -a: ask nothing",
      offsetof(struct rm_values, force)},
@@ -103,14 +93,4 @@ const struct bl_command bl_command_rm = {
     .most_operands = -1,
     .changes = true,
     .run = run_rm,
-};
-
-const struct bl_command bl_command_gc = {
-    .name = "gc",
-    .summary = "Remove what nothing uses any more",
-    .usage = "",
-    .about = "Leavings of boxes whose host process was killed, half-made boxes, ended boxes of 'run -d --rm'. Commands\n"
-             "that change something do the same for the boxes they touch; what lives is never harmed.",
-    .example = "boxlite gc",
-    .run = run_gc,
 };

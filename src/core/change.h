@@ -37,6 +37,8 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
 int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err);
 /* bl_sweep_doomed() - Remove the boxes that are doomed; waits for nobody. */
 void bl_sweep_doomed(struct bl_runtime *runtime);
+/* bl_nothing_lives() - Whether both the shim's and the disk's lock of a directory are free. */
+bool bl_nothing_lives(struct bl_runtime *runtime, const char *id);
 /* bl_has_ended() - Whether a box ran and does not run any more. */
 bool bl_has_ended(const struct bl_record *record, const struct bl_verdict *verdict);
 /* bl_is_doomed() - Whether it ended and is to be removed: by auto_remove, or by auto_delete, whose time has come. */

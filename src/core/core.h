@@ -226,6 +226,46 @@ char *bl_box_log_path(struct bl_runtime *runtime, const char *name, const char *
 int bl_runtime_start_by_policy(struct bl_runtime *runtime, const struct bl_start_options *options, bool after_boot,
                                void (*told)(const char *id, const char *name, const struct bl_error *err, void *data), void *data,
                                struct bl_error *err);
+/* Something in the home that nothing owns. Plain data, valid during the call. */
+struct bl_leftover {
+    const char *path; /* below the home */
+    const char *why;  /* whose it was, a few words */
+    uint64_t bytes;   /* what it takes of the disk */
+};
+/*
+ * bl_runtime_gc() - Find what nothing owns, and remove it
+ * @dry_run: only find it
+ * @found: called for all that was found, or was removed; may be NULL
+ *
+ * Directories without a record, what dead shims left in theirs, boxes that are to be removed by now, half-made images, disks of
+ * images that are gone. What lives, or can't be told, is never touched.
+ *
+ * Return: 0; -1: BL_STORAGE, BL_DATABASE
+ */
+int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const struct bl_leftover *leftover, void *data),
+                  void *data, struct bl_error *err);
+
+/* How much a finding of bl_doctor() matters. */
+enum bl_level {
+    BL_LEVEL_OK,
+    BL_LEVEL_NOTE,      /* boxes run, but something could be better */
+    BL_LEVEL_ATTENTION, /* something does not work, or waits for somebody to put it right */
+};
+/* One thing that was looked at. Plain data, valid during the call. */
+struct bl_finding {
+    enum bl_level level;
+    const char *check; /* one word: "engine", "home", ... */
+    const char *text;  /* what was found, one line */
+    const char *hint;  /* what to do about it, one line; NULL: nothing */
+};
+/*
+ * bl_doctor() - Look at all that boxes need on this machine and in this home
+ * @home: as for bl_runtime_open(), which it calls itself: a home that can't be opened is a finding, too
+ * @found: called for each thing, in order
+ *
+ * It changes nothing but what opening a home does. It forks a child for a moment, to try out user namespaces.
+ */
+void bl_doctor(const char *home, void (*found)(const struct bl_finding *finding, void *data), void *data);
 /* bl_runtime_sweep() - Remove what nothing owns (dead boxes' leavings, ended auto_remove boxes). Return: 0; -1 */
 int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err);
 

@@ -77,12 +77,10 @@ static const char *network_name(int fd)
 }
 
 /*
- * probe_locks() - Whether a lock taken through one open file is seen through another. Return: 0; -1 with errno
- *
  * Several programs may probe at once, and each removes the file when it is done. So the second open goes through the first one's
  * descriptor: by then another may stand at the name, or none.
  */
-static int probe_locks(int home_fd)
+int bl_home_probe_locks(int home_fd)
 {
     char again[32];
     cleanup_close int one = bl_os.openat(home_fd, PROBE_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -143,7 +141,7 @@ int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error 
     cleanup_close int boxes = bl_os.openat(fd, "boxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
     if (boxes < 0) {
-        if (probe_locks(fd) < 0)
+        if (bl_home_probe_locks(fd) < 0)
             return bl_fail(err, BL_STORAGE, errno,
                            "locks do not work in the BoxLite home %s: choose one on a local disk with --home or BOXLITE_HOME",
                            home);

@@ -23,6 +23,9 @@
  */
 int bl_home_open(const char *home, int *home_fd, int *boxes_fd, struct bl_error *err);
 
+/* bl_home_probe_locks() - Whether a lock taken through one open file is seen through another. Return: 0; -1 with errno */
+int bl_home_probe_locks(int home_fd);
+
 /* bl_runtime_dir_find() - Where shim, kernels and image part are (see the design, 9). Return: allocated; NULL with *@err */
 char *bl_runtime_dir_find(struct bl_error *err);
 

@@ -153,8 +153,7 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
     return 0;
 }
 
-/* nothing_lives() - Whether both the shim's and the disk's lock of a directory are free. */
-static bool nothing_lives(struct bl_runtime *runtime, const char *id)
+bool bl_nothing_lives(struct bl_runtime *runtime, const char *id)
 {
     pid_t holder;
 
@@ -172,7 +171,7 @@ static void sweep_box(struct bl_runtime *runtime, const char *id)
     if (lock < 0 || bl_store_get(runtime->store, id, &record, NULL) < 0 ||
         bl_judge(runtime, &record, BL_JUDGE_HOLDER, &verdict, NULL) < 0)
         return;
-    if (verdict.runs || *verdict.trouble || !nothing_lives(runtime, id))
+    if (verdict.runs || *verdict.trouble || !bl_nothing_lives(runtime, id))
         return;
     if (bl_is_doomed(&record, &verdict))
         bl_remove_dead(runtime, id, NULL);
@@ -206,7 +205,7 @@ static void sweep_directory(struct bl_runtime *runtime, const char *id)
         if (lock < 0)
             return;
     }
-    if (bl_store_get(runtime->store, id, &record, &err) == 0 || err.code != BL_NOT_FOUND || !nothing_lives(runtime, id))
+    if (bl_store_get(runtime->store, id, &record, &err) == 0 || err.code != BL_NOT_FOUND || !bl_nothing_lives(runtime, id))
         return;
     if (remove_files(runtime, id) == 0)
         bl_log(BL_LOG_INFO, "box %s: swept, no record knows it", id);

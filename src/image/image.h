@@ -178,6 +178,19 @@ void bl_image_documents_free(struct bl_image_documents *documents);
 /* bl_images_usage() - What the store takes of the host's disk: base disks and what was pulled. Return: bytes */
 uint64_t bl_images_usage(struct bl_images *images);
 
+/*
+ * bl_images_leftovers() - What bl_images_sweep() would remove now of disks: half-made ones, and those without a name
+ * @found: gets each path below images/ and what it takes
+ */
+void bl_images_leftovers(struct bl_images *images, void (*found)(const char *path, uint64_t bytes, void *data), void *data);
+/*
+ * bl_images_sweep() - Remove what dead loaders left, and disks that no reference and no box has any more; each load does that
+ *
+ * A disk is nobody's when no record names it, its file has one link, and nothing happened to it for 300 s. Failures leave
+ * things for the next sweep.
+ */
+void bl_images_sweep(struct bl_images *images);
+
 struct bl_prune_request {
     bool all;           /* all images that no box uses */
     bool layers;        /* what was pulled: it is then downloaded again when it is needed again */

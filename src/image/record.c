@@ -201,6 +201,30 @@ int bl_partial_create(int images_fd, char *name, size_t name_size, struct bl_err
     }
 }
 
+void bl_partial_list(int images_fd, void (*found)(const char *path, uint64_t bytes, void *data), void *data)
+{
+    cleanup_close int fd = bl_os.openat(images_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *directory = fd >= 0 ? bl_os.fdopendir(fd) : NULL;
+    const struct dirent *entry;
+
+    if (!directory)
+        return;
+    (void)bl_steal_fd(&fd);
+    while ((entry = bl_os.readdir(directory))) {
+        cleanup_close int file =
+            entry->d_name[0] == '.' ? -1
+                                    : bl_os.openat(dirfd(directory), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        char path[300];
+        struct stat status;
+
+        /* A writer holds the lock exclusively; who only looks keeps nobody else from looking. */
+        if (file < 0 || bl_os.flock(file, LOCK_SH | LOCK_NB) || bl_os.fstat(file, &status))
+            continue;
+        snprintf(path, sizeof path, "partial/%s", entry->d_name);
+        found(path, (uint64_t)status.st_blocks * 512, data);
+    }
+}
+
 void bl_partial_sweep(int images_fd)
 {
     cleanup_close int fd = bl_os.openat(images_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -37,6 +37,8 @@ int bl_record_write(int images_fd, const struct bl_image *image, const void *con
 /* bl_partial_create() - A new, empty, locked file in partial/; @name: its name, at least 64 bytes. Return: descriptor; -1,
  * BL_STORAGE */
 int bl_partial_create(int images_fd, char *name, size_t name_size, struct bl_error *err);
+/* bl_partial_list() - Those files: @found gets each path below images/ and its size. */
+void bl_partial_list(int images_fd, void (*found)(const char *path, uint64_t bytes, void *data), void *data);
 /* bl_partial_sweep() - Remove the files of partial/ whose writers are dead. */
 void bl_partial_sweep(int images_fd);
 

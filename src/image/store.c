@@ -406,6 +406,43 @@ static void sweep_locks(int images_fd)
     }
 }
 
+/* disk_key() - The key in a disk's file name. Return: whether it is one */
+static bool disk_key(const char *name, char *key)
+{
+    if (strlen(name) != BL_DISK_KEY_LENGTH + strlen(".ext4"))
+        return false;
+    memcpy(key, name, BL_DISK_KEY_LENGTH);
+    key[BL_DISK_KEY_LENGTH] = '\0';
+    return true;
+}
+
+void bl_images_leftovers(struct bl_images *images, void (*found)(const char *path, uint64_t bytes, void *data), void *data)
+{
+    cleanup_list struct list all = {0};
+    cleanup_close int images_fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int disks_fd = images_fd < 0 ? -1 : bl_os.openat(images_fd, "disks", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_dir DIR *disks = disks_fd < 0 ? NULL : bl_os.fdopendir(disks_fd);
+    const struct dirent *entry;
+
+    if (!disks)
+        return;
+    (void)bl_steal_fd(&disks_fd);
+    bl_partial_list(images_fd, found, data);
+    /* When a record can't be read, its disk is no orphan. */
+    if (read_all(images, true, &all, NULL))
+        return;
+    while ((entry = bl_os.readdir(disks))) {
+        char key[BL_DISK_KEY_LENGTH + 1], path[128];
+        struct stat status;
+
+        if (!disk_key(entry->d_name, key) || !is_orphan(images_fd, key, &all) ||
+            bl_os.fstatat(dirfd(disks), entry->d_name, &status, AT_SYMLINK_NOFOLLOW))
+            continue;
+        snprintf(path, sizeof path, "disks/%s.ext4", key);
+        found(path, (uint64_t)status.st_blocks * 512, data);
+    }
+}
+
 void bl_images_sweep(struct bl_images *images)
 {
     cleanup_list struct list before = {0};
@@ -426,11 +463,7 @@ void bl_images_sweep(struct bl_images *images)
         char key[BL_DISK_KEY_LENGTH + 1];
         cleanup_list struct list now = {0};
 
-        if (strlen(entry->d_name) != BL_DISK_KEY_LENGTH + strlen(".ext4"))
-            continue;
-        memcpy(key, entry->d_name, BL_DISK_KEY_LENGTH);
-        key[BL_DISK_KEY_LENGTH] = '\0';
-        if (!is_orphan(images_fd, key, &before))
+        if (!disk_key(entry->d_name, key) || !is_orphan(images_fd, key, &before))
             continue;
 
         /* A record can have been written since; under the lock none can. */

@@ -14,14 +14,6 @@ struct bl_images {
 /* bl_images_make_store() - Make the directories of a store. Return: 0; -1 with @err */
 int bl_images_make_store(const struct bl_images *images, struct bl_error *err);
 
-/*
- * bl_images_sweep() - Remove what dead loaders left, and disks that no reference and no box has any more
- *
- * A disk is nobody's when no record names it, its file has one link, and nothing happened to it for 300 s. Failures leave
- * things for the next sweep.
- */
-void bl_images_sweep(struct bl_images *images);
-
 struct bl_image_plugin;
 
 /* bl_images_plugin() - The loader, opened at the first call of the process. Return: NULL with @err */
