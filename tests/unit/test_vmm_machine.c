@@ -50,7 +50,7 @@ static struct bl_cpuid *fill(const struct kvm_cpuid_entry2 *entries, size_t coun
     struct bl_cpuid *cpuid = calloc(1, sizeof *cpuid);
 
     memcpy(cpuid->entries, entries, count * sizeof *entries);
-    cpuid->head.nent = (uint32_t)count;
+    cpuid->count = (uint32_t)count;
     bl_cpuid_fill(cpuid, index, cpus, 2600000);
     return cpuid;
 }
@@ -63,7 +63,7 @@ static struct kvm_cpuid_entry2 leaf(const struct bl_cpuid *cpuid, uint32_t funct
     struct kvm_cpuid_entry2 found = {0};
     unsigned int count = 0;
 
-    for (uint32_t i = 0; i < cpuid->head.nent; i++)
+    for (uint32_t i = 0; i < cpuid->count; i++)
         if (cpuid->entries[i].function == function && cpuid->entries[i].index == index) {
             found = cpuid->entries[i];
             count++;
@@ -150,9 +150,9 @@ static void a_full_table_overflows_nowhere(void **state)
     for (uint32_t i = 0; i < BL_CPUID_MAX; i++)
         cpuid->entries[i].function = i ? 0x20000000 + i : 0;
     cpuid->entries[0].eax = 0x1f;
-    cpuid->head.nent = BL_CPUID_MAX + 7;
+    cpuid->count = BL_CPUID_MAX + 7;
     bl_cpuid_fill(cpuid, 0, 1, 1);
-    assert_int_equal(cpuid->head.nent, BL_CPUID_MAX);
+    assert_int_equal(cpuid->count, BL_CPUID_MAX);
 }
 
 /* An exit as KVM gives it, with its data behind it. */

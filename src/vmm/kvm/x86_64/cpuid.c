@@ -43,7 +43,7 @@ static const uint32_t silent[] = {5, 6, 0xa, 0x12, 0x14, 0x8000000a, 0x8000001b,
 
 static struct kvm_cpuid_entry2 *find(struct bl_cpuid *cpuid, uint32_t function, uint32_t index)
 {
-    for (uint32_t i = 0; i < cpuid->head.nent; i++) {
+    for (uint32_t i = 0; i < cpuid->count; i++) {
         struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
 
         if (entry->function == function && entry->index == index)
@@ -57,9 +57,9 @@ static struct kvm_cpuid_entry2 *need(struct bl_cpuid *cpuid, uint32_t function, 
 {
     struct kvm_cpuid_entry2 *entry = find(cpuid, function, index);
 
-    if (entry || cpuid->head.nent >= BL_CPUID_MAX)
+    if (entry || cpuid->count >= BL_CPUID_MAX)
         return entry;
-    entry = &cpuid->entries[cpuid->head.nent++];
+    entry = &cpuid->entries[cpuid->count++];
     *entry = (struct kvm_cpuid_entry2){.function = function, .index = index, .flags = flags};
     return entry;
 }
@@ -69,10 +69,10 @@ static void drop(struct bl_cpuid *cpuid, uint32_t function)
 {
     uint32_t kept = 0;
 
-    for (uint32_t i = 0; i < cpuid->head.nent; i++)
+    for (uint32_t i = 0; i < cpuid->count; i++)
         if (cpuid->entries[i].function != function)
             cpuid->entries[kept++] = cpuid->entries[i];
-    cpuid->head.nent = kept;
+    cpuid->count = kept;
 }
 
 /* width() - Bits that number @count things. */
@@ -99,7 +99,7 @@ static void remove_features(struct bl_cpuid *cpuid)
         entry->edx &= ~removal->edx;
     }
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++)
-        for (uint32_t j = 0; j < cpuid->head.nent; j++)
+        for (uint32_t j = 0; j < cpuid->count; j++)
             if (cpuid->entries[j].function == silent[i])
                 cpuid->entries[j].eax = cpuid->entries[j].ebx = cpuid->entries[j].ecx = cpuid->entries[j].edx = 0;
 }
@@ -124,7 +124,7 @@ static void extended_topology(struct bl_cpuid *cpuid, uint32_t function, unsigne
 /* cache_sharing() - Leaf 4 (Intel) and 0x8000001d (AMD): the first two levels are a core's own, the others everybody's. */
 static void cache_sharing(struct bl_cpuid *cpuid, unsigned int cpus)
 {
-    for (uint32_t i = 0; i < cpuid->head.nent; i++) {
+    for (uint32_t i = 0; i < cpuid->count; i++) {
         struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
         uint32_t level = entry->eax >> 5 & 7;
 
@@ -185,8 +185,8 @@ static void clocks(struct bl_cpuid *cpuid, uint32_t tsc_khz)
 
 void bl_cpuid_fill(struct bl_cpuid *cpuid, unsigned int index, unsigned int cpus, uint32_t tsc_khz)
 {
-    if (cpuid->head.nent > BL_CPUID_MAX)
-        cpuid->head.nent = BL_CPUID_MAX;
+    if (cpuid->count > BL_CPUID_MAX)
+        cpuid->count = BL_CPUID_MAX;
     remove_features(cpuid);
     topology(cpuid, index, cpus);
     clocks(cpuid, tsc_khz);

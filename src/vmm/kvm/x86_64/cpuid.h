@@ -4,15 +4,18 @@
 #define BL_VMM_KVM_X86_64_CPUID_H
 
 #include <linux/kvm.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define BL_CPUID_MAX 256
 
-/* What KVM can offer, in the form of its ioctls. */
+/* What KVM can offer: its struct kvm_cpuid2, with room. */
 struct bl_cpuid {
-    struct kvm_cpuid2 head;
+    uint32_t count, padding;
     struct kvm_cpuid_entry2 entries[BL_CPUID_MAX];
 };
+
+_Static_assert(offsetof(struct bl_cpuid, entries) == offsetof(struct kvm_cpuid2, entries), "KVM's ioctls take it");
 
 /*
  * bl_cpuid_fill() - Make the answers of one processor from what KVM supports

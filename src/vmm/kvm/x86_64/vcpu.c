@@ -62,26 +62,27 @@ static int set_cpuid(int kvm_fd, int vcpu_fd, unsigned int index, unsigned int c
 
     if (!cpuid)
         return bl_fail_memory(err);
-    cpuid->head.nent = BL_CPUID_MAX;
-    if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid->head) < 0)
+    cpuid->count = BL_CPUID_MAX;
+    if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
         return bl_fail(err, BL_ENGINE, errno, "KVM_GET_SUPPORTED_CPUID");
     bl_cpuid_fill(cpuid, index, cpus, khz > 0 ? (uint32_t)khz : 0);
-    if (ioctl(vcpu_fd, KVM_SET_CPUID2, &cpuid->head) < 0)
+    if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
         return bl_fail(err, BL_ENGINE, errno, "KVM_SET_CPUID2");
     return 0;
 }
 
 static int set_msrs(int vcpu_fd, struct bl_error *err)
 {
-    struct {
-        struct kvm_msrs head;
+    struct msrs {
+        uint32_t count, padding;
         struct kvm_msr_entry entries[2];
     } msrs = {
-        .head.nmsrs = 2,
+        .count = 2,
         .entries = {{.index = MSR_MTRR_DEFAULT_TYPE, .data = MTRR_ON_WRITE_BACK},
                     {.index = MSR_MISC_ENABLE, .data = MISC_FAST_STRINGS}},
     };
 
+    _Static_assert(offsetof(struct msrs, entries) == offsetof(struct kvm_msrs, entries), "KVM's ioctl takes it");
     /* Returns how many it set; the second is Intel's and may fail elsewhere. */
     if (ioctl(vcpu_fd, KVM_SET_MSRS, &msrs) < 1)
         return bl_fail(err, BL_ENGINE, errno, "KVM_SET_MSRS");
