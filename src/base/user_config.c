@@ -69,6 +69,15 @@ static int take(const struct member *member, json_t *value)
     return 1;
 }
 
+static int fail_kind(const struct member *member, const char *what, const char *where, struct bl_error *err)
+{
+    if (member->kind == COUNT)
+        return bl_fail(err, BL_CONFIG, 0, "%s: '%s%s' must be a whole number from 1 to %lld", what, where, member->name,
+                       member->most);
+    return bl_fail(err, BL_CONFIG, 0, "%s: '%s%s' must be %s%s", what, where, member->name, kind_names[member->kind],
+                   member->kind == TEXT ? " that is not empty" : "");
+}
+
 /* read_object() - All members of an object by a table that ends without a name. @where: "image_registries[0]." Return: 0; -1 */
 static int read_object(json_t *object, const struct member *table, const char *what, const char *where, struct bl_error *err)
 {
@@ -90,8 +99,7 @@ static int read_object(json_t *object, const struct member *table, const char *w
         if (result < 0)
             return bl_fail_memory(err);
         if (result)
-            return bl_fail(err, BL_CONFIG, 0, "%s: '%s%s' must be %s%s", what, where, key, kind_names[member->kind],
-                           member->kind == TEXT ? " that is not empty" : "");
+            return fail_kind(member, what, where, err);
     }
     return 0;
 }
@@ -219,16 +227,50 @@ static int read_registries(json_t *list, struct bl_user_config *config, const ch
     return 0;
 }
 
+static int read_limits(json_t *object, struct bl_image_limit_settings *limits, const char *what, struct bl_error *err)
+{
+    /* Documents are bounded by what the store can hold of them, and paths by what Linux takes. */
+    const struct member table[] = {{"unpacked_mib", COUNT, &limits->unpacked_mib, 16 << 20},
+                                   {"layer_mib", COUNT, &limits->layer_mib, 16 << 20},
+                                   {"files", COUNT, &limits->files, 1000000000},
+                                   {"path_depth", COUNT, &limits->path_depth, 2048},
+                                   {"layers", COUNT, &limits->layers, 4096},
+                                   {"manifest_kib", COUNT, &limits->manifest_kib, 16384},
+                                   {"config_kib", COUNT, &limits->config_kib, 16384},
+                                   {"zstd_window_mib", COUNT, &limits->zstd_window_mib, 2048},
+                                   {"time_s", COUNT, &limits->time_s, 30 * 86400},
+                                   {NULL, TEXT, NULL, 0}};
+
+    return read_object(object, table, what, "image_limits.", err);
+}
+
+/* read_environment() - What variables say. Return: 0; -1 with @err */
+static int read_environment(struct bl_user_config *config, struct bl_error *err)
+{
+    const char *text = getenv("BOXLITE_MAX_LAYER_DECOMPRESSED_SIZE");
+    long long bytes;
+
+    if (!text || !*text)
+        return 0;
+    if (bl_parse_number(text, 1, (long long)1 << 44, &bytes))
+        return bl_fail(err, BL_CONFIG, 0, "BOXLITE_MAX_LAYER_DECOMPRESSED_SIZE must be a number of bytes, from 1 to %lld",
+                       (long long)1 << 44);
+    config->image_limits.layer_bytes = (uint64_t)bytes;
+    return 0;
+}
+
 int bl_user_config_parse(const void *bytes, size_t length, const char *what, struct bl_user_config *out, struct bl_error *err)
 {
     json_error_t error;
     cleanup_json json_t *root = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &error);
-    json_t *registries = NULL;
+    json_t *registries = NULL, *limits = NULL;
     const struct member table[] = {{"home_dir", TEXT, &out->home_dir, 0},
                                    {"ca_file", TEXT, &out->ca_file, 0},
                                    {"cpus", COUNT, &out->cpus, 1024},
                                    {"memory_mib", COUNT, &out->memory_mib, 16 << 20},
                                    {"network_timeout_s", COUNT, &out->network_timeout_s, 86400},
+                                   {"image_store_mib", COUNT, &out->image_store_mib, 1 << 30},
+                                   {"image_limits", OBJECT, &limits, 0},
                                    {"image_registries", LIST, &registries, 0},
                                    {NULL, TEXT, NULL, 0}};
 
@@ -243,6 +285,8 @@ int bl_user_config_parse(const void *bytes, size_t length, const char *what, str
         return bl_fail(err, BL_CONFIG, 0, "%s: 'home_dir' must be an absolute path, got: %s", what, out->home_dir);
     if (out->ca_file && out->ca_file[0] != '/')
         return bl_fail(err, BL_CONFIG, 0, "%s: 'ca_file' must be an absolute path, got: %s", what, out->ca_file);
+    if (limits && read_limits(limits, &out->image_limits, what, err))
+        return -1;
     return registries ? read_registries(registries, out, what, err) : 0;
 }
 
@@ -266,6 +310,8 @@ int bl_user_config_load(const char *path, struct bl_user_config *out, struct bl_
     cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(CONFIG_MAX_BYTES);
     const char *from = path ? path : usual;
 
+    if (read_environment(out, err))
+        return -1;
     if (!from)
         return 0;
     if (bl_read_file(AT_FDCWD, from, &bytes))

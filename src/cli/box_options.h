@@ -127,7 +127,7 @@ struct box_values {
          "The sandbox around the emulator (BOXLITE_SECURITY; default enable)",                                                       \
          offsetof(struct box_values, security),                                                                                      \
          .choices = SECURITY_CHOICES},                                                                                               \
-        REGISTRY_OPTIONS(struct box_values, registry),                                                                               \
+        REGISTRY_OPTION(struct box_values, registry), BOX_PLATFORM_OPTION(struct box_values, registry),                              \
     {                                                                                                                                \
         "kernel", 0, BL_OPTION_TEXT, "PATH", NULL, offsetof(struct box_values, kernel)                                               \
     }

@@ -11,9 +11,11 @@
 
 #include "cli/cli.h"
 #include "cli/format.h"
+#include "cli/registry_options.h"
+#include "image/platform.h"
 
 struct load_values {
-    const char *input, *tag;
+    const char *input, *tag, *platform;
     bool quiet;
 };
 
@@ -82,7 +84,12 @@ static int run(struct bl_cli *cli, void *data)
 {
     const struct load_values *values = data;
     struct display display = {.terminal = isatty(STDERR_FILENO)};
-    struct bl_load_request request = {.fd = STDIN_FILENO, .reference = values->tag, .cancel_fd = cli->signal_fd};
+    struct bl_load_request request = {.fd = STDIN_FILENO,
+                                      .reference = values->tag,
+                                      .cancel_fd = cli->signal_fd,
+                                      .platform = values->platform,
+                                      .config = &cli->config};
+    struct bl_platform platform;
     struct bl_error err = BL_ERROR_INIT;
     struct bl_image **list = NULL;
     const char *path = cli->operands.count ? cli->operands.list[0] : values->input;
@@ -91,6 +98,8 @@ static int run(struct bl_cli *cli, void *data)
 
     if (values->input && cli->operands.count)
         return bl_cli_usage(cli, "--input cannot be used with a FILE");
+    if (bl_platform_parse(values->platform, &platform, &err))
+        return bl_cli_usage(cli, "--platform: %s", err.message);
     if (!path && isatty(STDIN_FILENO))
         return bl_cli_usage(cli, "required: FILE, DIR, or - with an archive on standard input");
     if (path && strcmp(path, "-"))
@@ -116,6 +125,7 @@ static int run(struct bl_cli *cli, void *data)
 static const struct bl_option options[] = {
     {"input", 'i', BL_OPTION_TEXT, "FILE", "The same as FILE", offsetof(struct load_values, input)},
     {"tag", 't', BL_OPTION_TEXT, "NAME", "Name to give it, instead of those in the archive", offsetof(struct load_values, tag)},
+    IMAGE_PLATFORM_OPTION(struct load_values, platform),
     {"quiet", 'q', BL_OPTION_FLAG, NULL, "Print only the image's id", offsetof(struct load_values, quiet)},
     {NULL},
 };

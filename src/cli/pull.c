@@ -8,6 +8,7 @@
 #include "cli/pull_display.h"
 #include "cli/registry_options.h"
 #include "cli/terminal.h"
+#include "image/platform.h"
 
 struct pull_values {
     struct registry_values registry;
@@ -18,11 +19,15 @@ int bl_cli_bring_image(struct bl_cli *cli, const char *name, enum bl_pull_policy
                        bool quiet, struct bl_image **out)
 {
     struct bl_pull_display display = {.out = stderr, .terminal = isatty(STDERR_FILENO)};
-    struct bl_pull_request request = {.reference = name, .policy = policy, .cancel_fd = cli->signal_fd};
+    struct bl_pull_request request = {
+        .reference = name, .policy = policy, .cancel_fd = cli->signal_fd, .platform = values->platform};
+    struct bl_platform platform;
     struct bl_error err = BL_ERROR_INIT;
     uint16_t rows = 0, columns = 0;
     int failure = cli->command->failure ? cli->command->failure : BL_EXIT_FAILURE, result;
 
+    if (bl_platform_parse(values->platform, &platform, &err))
+        return bl_cli_usage(cli, "--platform: %s", err.message);
     if (bl_cli_configure(cli))
         return failure;
     /* The first that was named is to be the first that is asked. */
@@ -64,7 +69,8 @@ static int run(struct bl_cli *cli, void *data)
 
 static const struct bl_option options[] = {
     {"quiet", 'q', BL_OPTION_FLAG, NULL, "Print only the image's id", offsetof(struct pull_values, quiet)},
-    REGISTRY_OPTIONS(struct pull_values, registry),
+    REGISTRY_OPTION(struct pull_values, registry),
+    IMAGE_PLATFORM_OPTION(struct pull_values, registry.platform),
     {NULL},
 };
 
@@ -74,9 +80,11 @@ const struct bl_command bl_command_pull = {
     .summary = "Bring an image in from a registry",
     .usage = "[OPTIONS] IMAGE",
     .about = "A name without a registry means the Docker Hub, or the registries that --registry and the configuration\n"
-             "name. What was interrupted is continued by the next pull. Logins are those of 'boxlite login' and of Docker.",
+             "name. What was interrupted is continued by the next pull. Logins are those of 'boxlite login' and of Docker.\n"
+             "An image of another platform can be looked at and saved; boxes are linux/amd64.",
     .example = "boxlite pull alpine\n"
-               "boxlite pull localhost:5000/app@sha256:...",
+               "boxlite pull localhost:5000/app@sha256:...\n"
+               "boxlite pull --platform linux/arm64 alpine && boxlite save -o alpine-arm64.tar alpine",
     .options = options,
     .values_bytes = sizeof(struct pull_values),
     .least_operands = 1,

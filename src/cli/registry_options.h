@@ -11,16 +11,22 @@ struct registry_values {
     const char *platform;
 };
 
-#define REGISTRY_OPTIONS(type, member)                                                                                             \
-    {"registry",                                                                                                                   \
-     0,                                                                                                                            \
-     BL_OPTION_LIST,                                                                                                               \
-     "HOST",                                                                                                                       \
-     "Look for images without a registry in their name here first",                                                                \
-     offsetof(type, member.registries)},                                                                                           \
+#define REGISTRY_OPTION(type, member)                                                                                              \
+    {                                                                                                                              \
+        "registry", 0, BL_OPTION_LIST, "HOST", "Look for images without a registry in their name here first",                      \
+            offsetof(type, member.registries)                                                                                      \
+    }
+
+/* What can be made into a box, and what can be kept. */
+#define BOX_PLATFORM_OPTION(type, member)                                                                                          \
     {                                                                                                                              \
         "platform", 0, BL_OPTION_CHOICE, "linux/amd64", "The platform that boxes have", offsetof(type, member.platform),           \
             .choices = "linux/amd64"                                                                                               \
+    }
+#define IMAGE_PLATFORM_OPTION(type, member)                                                                                        \
+    {                                                                                                                              \
+        "platform", 0, BL_OPTION_TEXT, "OS/ARCH[/VARIANT]", "Which of several platforms (default linux/amd64, which boxes have)",  \
+            offsetof(type, member)                                                                                                 \
     }
 
 /*

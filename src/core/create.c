@@ -109,12 +109,32 @@ static int load_rootfs(struct bl_runtime *runtime, const char *rootfs, int cance
     return bl_fail(err, BL_IMAGE, 0, "the rootfs %s holds no image", rootfs);
 }
 
+/* check_platform() - An image of another platform can be kept here, and not run. Return: 0; -1 with BL_UNSUPPORTED */
+static int check_platform(const struct bl_image *image, struct bl_error *err)
+{
+    const char *os = image->config.os ? image->config.os : BL_BOX_OS;
+    const char *architecture = image->config.architecture ? image->config.architecture : BL_BOX_ARCHITECTURE;
+
+    if (!strcmp(os, BL_BOX_OS) && !strcmp(architecture, BL_BOX_ARCHITECTURE))
+        return 0;
+    return bl_fail(err, BL_UNSUPPORTED, 0,
+                   "the image %s:%s here is of %s/%s, and boxes are " BL_BOX_OS "/" BL_BOX_ARCHITECTURE
+                   ": `boxlite pull` without --platform gets the one for boxes",
+                   image->repository, image->tag, os, architecture);
+}
+
 static int find_image(struct bl_runtime *runtime, const struct bl_box_options *options, int cancel_fd, struct bl_image **out,
                       struct bl_error *err)
 {
     if (options->rootfs)
         return load_rootfs(runtime, options->rootfs, cancel_fd, out, err);
-    return bl_images_ensure(runtime->images, options->image, cancel_fd, out, err);
+    if (bl_images_ensure(runtime->images, options->image, cancel_fd, out, err) < 0)
+        return -1;
+    if (!check_platform(*out, err))
+        return 0;
+    bl_image_free(*out);
+    *out = NULL;
+    return -1;
 }
 
 static int append_list(char ***to, const char *const *from)

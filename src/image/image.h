@@ -34,6 +34,10 @@
 
 #include "base/error.h"
 
+/* The platform of boxes. */
+#define BL_BOX_OS           "linux"
+#define BL_BOX_ARCHITECTURE "amd64"
+
 struct bl_images; /* a handle on one home's image store */
 
 /* A reference, taken apart and made whole: "busybox" is docker.io/library/busybox:latest. Owned strings. */
@@ -83,6 +87,7 @@ struct bl_image {
     int64_t created_at;     /* seconds since the epoch: made by its author */
     int64_t loaded_at;      /* seconds since the epoch: came into this store */
     unsigned int layer_count;
+    int pin_fd; /* the disk, locked against eviction (store.h); -1: it is not */
     struct bl_image_config config;
 };
 
@@ -127,14 +132,19 @@ struct bl_load_progress {
     uint64_t total_bytes; /* 0: not known */
 };
 
-/* Bounds on what a hostile image may cost; 0 in a field means its default. */
+struct bl_user_config;
+
+/* Bounds on what a hostile image may cost; 0 in a field means the configuration's, else the default. */
 struct bl_load_limits {
     uint64_t total_bytes;       /* of all decompressed layers; default 20 GiB, and never more than the disk holds */
+    uint64_t layer_bytes;       /* of one decompressed layer; default 20 GiB */
     uint64_t entries;           /* files, directories, links; default 2,000,000 */
     unsigned int path_depth;    /* default 512 components */
-    uint64_t document_bytes;    /* a manifest, index or configuration; default 4 MiB */
+    uint64_t manifest_bytes;    /* a manifest or index; default 4 MiB */
+    uint64_t config_bytes;      /* a configuration; default 4 MiB */
     uint64_t zstd_window_bytes; /* default 128 MiB */
     unsigned int layers;        /* default 256 */
+    unsigned int time_s;        /* for all of it; default 6 hours */
 };
 
 struct bl_load_request {
@@ -146,6 +156,8 @@ struct bl_load_request {
     void (*progress)(const struct bl_load_progress *progress, void *data);
     void *progress_data;
     struct bl_load_limits limits;
+    const struct bl_user_config *config; /* limits; NULL: the user's usual file is read */
+    const char *platform;                /* as in struct bl_pull_request */
 };
 
 /*
@@ -153,7 +165,8 @@ struct bl_load_request {
  * @out, @count: what was loaded, in the archive's order (usually one); free with bl_image_free_list()
  *
  * Opens the loader at its first use. Digests are verified while streaming; after a failure or a kill nothing of it is visible.
- * An image whose disk is there already writes no disk.
+ * An image whose disk is there already writes no disk. When the configuration limits the store ("image_store_mib"), unused images
+ * are removed afterwards, those first that nobody used for longest; no image that a caller holds (until bl_image_free()) is.
  *
  * Return: 0; -1: BL_NOT_FOUND (no such file), BL_IMAGE (not an image, broken, hostile: the message says where and how),
  *         BL_RESOURCE_EXHAUSTED (a limit, which the message names, or a full disk), BL_STOPPED, BL_STORAGE
@@ -241,13 +254,12 @@ enum bl_pull_policy {
     BL_PULL_NEVER,
 };
 
-struct bl_user_config;
-
 struct bl_pull_request {
     const char *reference;
     enum bl_pull_policy policy;
     const struct bl_user_config *config; /* registries, certificates; NULL: the user's usual file is read */
     unsigned int parallel;               /* downloads at once; 0: 3 */
+    const char *platform;                /* of several, "linux/arm64", "linux/arm/v7"; NULL: that of boxes */
     int cancel_fd;                       /* as in struct bl_load_request */
     void (*progress)(const struct bl_pull_progress *progress, void *data);
     void *progress_data;
@@ -262,7 +274,8 @@ struct bl_pull_request {
  * "busybox" is the embedded image.
  *
  * Layers download in parallel while lower ones are written; every digest is verified. What came before a failure or a kill is
- * kept and continued by the next pull, and is not visible. Two pulls of one image at once download it once.
+ * kept and continued by the next pull, and is not visible. Two pulls of one image at once download it once. What bl_images_load()
+ * says of the store's limit goes for pulls, too.
  *
  * Return: 0, free with bl_image_free(); -1: BL_NOT_FOUND, BL_NETWORK (unreachable, unauthorized), BL_IMAGE, BL_RESOURCE_EXHAUSTED,
  *         BL_INVALID_ARGUMENT, BL_CONFIG, BL_STOPPED, BL_STORAGE

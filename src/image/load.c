@@ -17,6 +17,8 @@
 #include "base/io.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "base/user_config.h"
+#include "image/limit.h"
 #include "image/plugin.h"
 #include "image/store.h"
 
@@ -69,13 +71,11 @@ int bl_images_make_store(const struct bl_images *images, struct bl_error *err)
     return 0;
 }
 
-int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
-                   struct bl_error *err)
+static int load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
+                struct bl_error *err)
 {
     struct stat status;
 
-    *out = NULL;
-    *count = 0;
     /* Looked at first, so that a mistyped name makes nothing. */
     if (request->path && bl_os.stat(request->path, &status))
         return bl_fail(err, errno == ENOENT || errno == ENOTDIR ? BL_NOT_FOUND : BL_STORAGE, errno, "open the image %s",
@@ -87,5 +87,29 @@ int bl_images_load(struct bl_images *images, const struct bl_load_request *reque
         return -1;
     bl_images_sweep(images);
     BL_CRASH_POINT("load:swept");
-    return loader->load(images->path, request, out, count, err);
+    if (loader->load(images->path, request, out, count, err))
+        return -1;
+    for (size_t i = 0; i < *count; i++)
+        bl_image_pin((*out)[i]);
+    return 0;
+}
+
+int bl_images_load(struct bl_images *images, const struct bl_load_request *request, struct bl_image ***out, size_t *count,
+                   struct bl_error *err)
+{
+    struct bl_user_config usual = BL_USER_CONFIG_INIT;
+    struct bl_load_request filled = *request;
+    int result = request->config ? 0 : bl_user_config_load(NULL, &usual, err);
+
+    *out = NULL;
+    *count = 0;
+    if (!request->config)
+        filled.config = &usual;
+    bl_limits_fill(&filled.limits, filled.config);
+    if (!result)
+        result = load(images, &filled, out, count, err);
+    if (!result)
+        bl_images_evict(images, filled.config);
+    bl_user_config_free(&usual);
+    return result;
 }

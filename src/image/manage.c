@@ -3,7 +3,8 @@
  * manage.c - the store kept small and in order: names, documents, pruning; see image.h
  *
  * Whether a box uses an image is told by the kernel: a box holds a hard link of the base disk, so a disk with one link is
- * nobody's. When it was used last is told by the same: making and removing a link sets its change time.
+ * nobody's, unless somebody holds the image and is about to link it (bl_image_pin()). When it was used last is told by the same:
+ * making and removing a link sets its change time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +13,10 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "base/user_config.h"
 #include "image/blobs.h"
 #include "image/lock.h"
 #include "image/plugin.h"
@@ -151,21 +154,39 @@ static int64_t unused_since(const struct bl_image *image)
     return (int64_t)status.st_ctim.tv_sec * 1000000000 + status.st_ctim.tv_nsec;
 }
 
-/* find_oldest() - The unused image that nobody used for longest. Return: NULL when there is none */
-static const struct bl_image *find_oldest(struct bl_image *const *list, size_t count)
+void bl_image_pin(struct bl_image *image)
 {
-    const struct bl_image *oldest = NULL;
-    int64_t since = 0;
+    if (image->pin_fd >= 0)
+        return;
+    image->pin_fd = bl_os.open(image->disk_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    while (image->pin_fd >= 0 && bl_os.flock(image->pin_fd, LOCK_SH) && errno == EINTR)
+        ;
+}
 
-    for (size_t i = 0; i < count; i++) {
-        int64_t its = unused_since(list[i]);
+/* find_oldest() - The unused image that nobody used for longest, of those that nobody holds. @lock_fd: keeps it so. Return: NULL */
+static const struct bl_image *find_oldest(struct bl_image *const *list, size_t count, int *lock_fd)
+{
+    int64_t passed = -1;
 
-        if (its >= 0 && (!oldest || its < since)) {
-            oldest = list[i];
-            since = its;
+    for (;;) {
+        const struct bl_image *oldest = NULL;
+        int64_t since = 0;
+
+        for (size_t i = 0; i < count; i++) {
+            int64_t its = unused_since(list[i]);
+
+            if (its > passed && (!oldest || its < since)) {
+                oldest = list[i];
+                since = its;
+            }
         }
+        *lock_fd = oldest ? bl_os.open(oldest->disk_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+        /* Looked at again under the lock: who held it may have made a box of it. */
+        if (!oldest || (*lock_fd >= 0 && !bl_os.flock(*lock_fd, LOCK_EX | LOCK_NB) && unused_since(oldest) == since))
+            return oldest;
+        bl_close_fd(lock_fd);
+        passed = since;
     }
-    return oldest;
 }
 
 /* remove_oldest() - Remove all names of the image that find_oldest() gives. Return: 1; 0: there is none; -1 with @err */
@@ -173,12 +194,13 @@ static int remove_oldest(struct bl_images *images, const struct bl_prune_request
 {
     struct bl_image **list;
     size_t count;
+    cleanup_close int lock = -1;
     int result = 0;
 
     if (bl_images_list(images, &list, &count, err))
         return -1;
 
-    const struct bl_image *oldest = find_oldest(list, count);
+    const struct bl_image *oldest = find_oldest(list, count, &lock);
 
     /* Names of other images can share the disk. */
     for (size_t i = 0; oldest && result >= 0 && i < count; i++)
@@ -188,26 +210,52 @@ static int remove_oldest(struct bl_images *images, const struct bl_prune_request
     return result;
 }
 
+/* shrink() - Remove unused images until the store is small enough. Return: 0; -1 with @err */
+static int shrink(struct bl_images *images, int images_fd, const struct bl_prune_request *request, struct bl_error *err)
+{
+    int result = 1;
+
+    while (result > 0 && (request->all || (request->max_bytes && bl_images_usage(images) > request->max_bytes))) {
+        result = remove_oldest(images, request, err);
+        bl_blobs_sweep(images_fd, BL_BLOBS_NOW);
+    }
+    /* Better than nothing: what is only kept for others to share. */
+    if (result >= 0 && request->max_bytes && bl_images_usage(images) > request->max_bytes)
+        bl_blobs_sweep(images_fd, BL_BLOBS_NOW | BL_BLOBS_PARTS | BL_BLOBS_USED);
+    return result < 0 ? -1 : 0;
+}
+
+static void log_evicted(const char *line, void *data)
+{
+    (void)data;
+    bl_log(BL_LOG_INFO, "the image store is over its limit: %s", line);
+}
+
+void bl_images_evict(struct bl_images *images, const struct bl_user_config *config)
+{
+    const struct bl_prune_request request = {.max_bytes = (uint64_t)config->image_store_mib << 20, .removed = log_evicted};
+    cleanup_close int images_fd = request.max_bytes ? open_store(images, NULL) : -1;
+    struct bl_error failure = BL_ERROR_INIT;
+
+    if (images_fd >= 0 && bl_images_usage(images) > request.max_bytes && shrink(images, images_fd, &request, &failure))
+        bl_log(BL_LOG_WARN, "make room in the image store: %s", failure.message);
+}
+
 int bl_images_prune(struct bl_images *images, const struct bl_prune_request *request, uint64_t *freed_bytes, struct bl_error *err)
 {
     cleanup_close int images_fd = bl_os.open(images->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint64_t before = bl_images_usage(images), after;
-    int result = 1;
+    int result;
 
     *freed_bytes = 0;
     if (images_fd < 0)
         return errno == ENOENT ? 0 : bl_fail(err, BL_STORAGE, errno, "open %s", images->path);
     bl_images_sweep(images);
     bl_blobs_sweep(images_fd, BL_BLOBS_NOW | BL_BLOBS_PARTS | (request->layers ? BL_BLOBS_USED : 0));
-    while (result > 0 && (request->all || (request->max_bytes && bl_images_usage(images) > request->max_bytes))) {
-        result = remove_oldest(images, request, err);
-        bl_blobs_sweep(images_fd, BL_BLOBS_NOW);
-    }
-    if (result >= 0 && request->max_bytes && bl_images_usage(images) > request->max_bytes)
-        bl_blobs_sweep(images_fd, BL_BLOBS_NOW | BL_BLOBS_PARTS | BL_BLOBS_USED);
+    result = shrink(images, images_fd, request, err);
     after = bl_images_usage(images);
     *freed_bytes = before > after ? before - after : 0;
-    return result < 0 ? -1 : 0;
+    return result;
 }
 
 int bl_images_save(struct bl_images *images, const char *const *names, int fd, int cancel_fd, struct bl_error *err)

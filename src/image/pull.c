@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "image/limit.h"
 
 /* A registry as a source of documents and layers. */
 struct remote {
@@ -63,6 +64,8 @@ static int check_layers(const struct bl_manifest *manifest, const struct bl_load
 {
     uint64_t left = limits->total_bytes;
 
+    if (manifest->layer_count > limits->layers)
+        return bl_fail_limit(err, "layers", "the image has %zu layers, more than %u", manifest->layer_count, limits->layers);
     for (size_t i = 0; i < manifest->layer_count; i++) {
         const struct bl_descriptor *layer = &manifest->layers[i];
 
@@ -70,8 +73,11 @@ static int check_layers(const struct bl_manifest *manifest, const struct bl_load
             return bl_fail(err, BL_IMAGE, 0, "layer %zu (%.19s) is a foreign one, which its registry does not hand out", i + 1,
                            layer->digest);
         if (layer->size_bytes > left)
-            return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "layer %zu (%.19s) brings the image over the %llu bytes that it may have",
-                           i + 1, layer->digest, (unsigned long long)limits->total_bytes);
+            return bl_fail_limit(err, "unpacked_mib", "layer %zu (%.19s) brings the image over the %llu bytes that it may have",
+                                 i + 1, layer->digest, (unsigned long long)limits->total_bytes);
+        if (layer->size_bytes > limits->layer_bytes)
+            return bl_fail_limit(err, "layer_mib", "layer %zu (%.19s) has more than the %llu bytes that it may have", i + 1,
+                                 layer->digest, (unsigned long long)limits->layer_bytes);
         left -= layer->size_bytes;
     }
     return 0;
@@ -171,15 +177,16 @@ static struct bl_image *follow(struct bl_pull *pull, struct bl_load *load, struc
 static int pull_reference(struct bl_pull *pull, struct bl_load *load, const struct bl_reference *reference, bool more,
                           struct bl_image **out, struct bl_error *err)
 {
-    cleanup_buffer struct bl_buffer root = BL_BUFFER_INIT(load->limits.document_bytes);
+    cleanup_buffer struct bl_buffer root = BL_BUFFER_INIT(load->limits.manifest_bytes);
     struct remote remote = {.remote = {pull->reference, read_document, open_layer},
                             .pull = pull,
                             .root = &root,
-                            .manifest_bytes = BL_BUFFER_INIT(load->limits.document_bytes),
-                            .config_bytes = BL_BUFFER_INIT(load->limits.document_bytes)};
+                            .manifest_bytes = BL_BUFFER_INIT(load->limits.manifest_bytes),
+                            .config_bytes = BL_BUFFER_INIT(load->limits.config_bytes)};
     const struct bl_registry_options options = {.config = pull->request->config,
                                                 .cancel_fd = pull->request->cancel_fd,
-                                                .document_bytes = load->limits.document_bytes,
+                                                .document_bytes = load->limits.manifest_bytes,
+                                                .deadline_ms = load->deadline_ms,
                                                 .hasty = more};
 
     if (bl_registry_open(&options, reference->registry, reference->repository, &pull->registry, err))
@@ -187,6 +194,8 @@ static int pull_reference(struct bl_pull *pull, struct bl_load *load, const stru
     bl_pull_report(pull, true);
     if (!bl_registry_manifest(pull->registry, reference->digest ? reference->digest : reference->tag, &root, err))
         *out = follow(pull, load, &remote, reference, err);
+    else
+        bl_limit_hint(err, "manifest_kib");
     bl_registry_close(pull->registry);
     bl_buffer_free(&remote.manifest_bytes);
     bl_buffer_free(&remote.config_bytes);
@@ -206,8 +215,7 @@ int bl_loader_pull(const char *images_path, const struct bl_pull_request *reques
     *out = NULL;
     if (images_fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open %s", images_path);
-    bl_load_fill_limits(&load.limits, &request->limits);
-    if (bl_reference_parse(text, &reference, err))
+    if (bl_load_begin(&load, &request->limits, request->platform, err) || bl_reference_parse(text, &reference, err))
         return -1;
     result = pull_reference(&pull, &load, &reference, more, out, err);
     bl_reference_free(&reference);

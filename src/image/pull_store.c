@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "base/user_config.h"
 #include "image/blobs.h"
+#include "image/limit.h"
 #include "image/plugin.h"
 #include "image/store.h"
 
@@ -20,10 +21,12 @@
 #define EMBEDDED_FILE      "images/busybox.tar"
 
 /* load_embedded() - Bring in the image that is part of the installation. Return: as bl_images_load() */
-static int load_embedded(struct bl_images *images, int cancel_fd, struct bl_image **out, struct bl_error *err)
+static int load_embedded(struct bl_images *images, const struct bl_user_config *config, int cancel_fd, struct bl_image **out,
+                         struct bl_error *err)
 {
     cleanup_free char *path = bl_format("%s/%s", images->runtime_dir, EMBEDDED_FILE);
-    struct bl_load_request request = {.path = path, .fd = -1, .reference = EMBEDDED_REFERENCE, .cancel_fd = cancel_fd};
+    struct bl_load_request request = {
+        .path = path, .fd = -1, .reference = EMBEDDED_REFERENCE, .cancel_fd = cancel_fd, .config = config};
     struct bl_image **loaded;
     size_t count;
 
@@ -151,12 +154,16 @@ static int pull_with(struct bl_images *images, const struct bl_pull_request *req
     }
     for (char **name = names; look && *name; name++)
         if (!strcmp(*name, EMBEDDED_REFERENCE))
-            return load_embedded(images, request->cancel_fd, out, err);
+            return load_embedded(images, request->config, request->cancel_fd, out, err);
     if (request->policy == BL_PULL_NEVER)
         return bl_fail(err, BL_NOT_FOUND, 0,
                        "no image '%s' here, and it is not to be pulled: `boxlite pull` gets it, or `boxlite load FILE`",
                        request->reference);
-    return pull_names(images, request, names, out, err);
+    if (pull_names(images, request, names, out, err))
+        return -1;
+    bl_image_pin(*out);
+    bl_images_evict(images, request->config);
+    return 0;
 }
 
 int bl_images_pull(struct bl_images *images, const struct bl_pull_request *request, struct bl_image **out, struct bl_error *err)
@@ -172,7 +179,10 @@ int bl_images_pull(struct bl_images *images, const struct bl_pull_request *reque
     }
     if (!request->config)
         filled.config = &usual;
+    bl_limits_fill(&filled.limits, filled.config);
     result = pull_with(images, &filled, out, err);
+    if (!result)
+        bl_image_pin(*out);
     bl_user_config_free(&usual);
     return result;
 }

@@ -18,7 +18,7 @@
 #include "image/document.h"
 
 #define RECORD_VERSION   1
-#define RECORD_MAX_BYTES (16u << 20)
+#define RECORD_MAX_BYTES (40u << 20) /* a configuration of 16 MiB, each character of it escaped */
 
 char *bl_record_file(const char *reference)
 {
@@ -115,6 +115,7 @@ int bl_record_read(int index_fd, const char *file, const char *images_path, stru
 
     if (!image)
         return bl_fail_memory(err);
+    image->pin_fd = -1;
     if (decode(root, file, images_path, image, err)) {
         if (err && err->code != BL_RESOURCE_EXHAUSTED)
             err->code = BL_STORAGE;

@@ -49,6 +49,7 @@ int bl_registry_open(const struct bl_registry_options *options, const char *host
     struct bl_http_settings http = {.ca_file = options->config ? options->config->ca_file : NULL,
                                     .skip_verify = setting && setting->skip_verify,
                                     .cancel_fd = options->cancel_fd,
+                                    .deadline_ms = options->deadline_ms,
                                     .stall_s = options->config ? options->config->network_timeout_s : 0};
     struct bl_registry *registry = calloc(1, sizeof *registry);
 
@@ -223,7 +224,7 @@ static int choose_transport(struct bl_registry *registry, struct bl_error *err)
     registry->transport_known = true;
     registry->plain_http = result && transfer.result == CURLE_SSL_CONNECT_ERROR;
     bl_transfer_finish(&transfer);
-    if (result && ignored.code == BL_STOPPED) {
+    if (result && (ignored.code == BL_STOPPED || ignored.code == BL_RESOURCE_EXHAUSTED)) {
         if (err)
             *err = ignored;
         return -1;

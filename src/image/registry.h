@@ -18,6 +18,7 @@ struct bl_registry_options {
     const struct bl_user_config *config; /* may be NULL; outlives the registry */
     int cancel_fd;                       /* -1: none */
     uint64_t document_bytes;             /* most that a manifest may have */
+    int64_t deadline_ms;                 /* for all requests; 0: none */
     bool hasty;                          /* there is another to ask: a manifest is tried for once */
 };
 

@@ -22,6 +22,7 @@
 #include "base/io.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "image/limit.h"
 
 #define CONNECT_TIMEOUT_S   30L
 #define STALL_S             60
@@ -410,14 +411,19 @@ static void end_of_request(struct bl_transfer *transfer, CURLcode result)
         end_transfer(transfer, BL_TRANSFER_FAILED);
 }
 
-static bool is_cancelled(const struct bl_http *http, struct bl_error *err)
+static bool is_over(const struct bl_http *http, struct bl_error *err)
 {
     struct pollfd polled = {.fd = http->settings.cancel_fd, .events = POLLIN};
 
-    if (polled.fd < 0 || bl_os.poll(&polled, 1, 0) < 1)
-        return false;
-    bl_fail(err, BL_STOPPED, 0, "the transfer was cancelled");
-    return true;
+    if (polled.fd >= 0 && bl_os.poll(&polled, 1, 0) > 0) {
+        bl_fail(err, BL_STOPPED, 0, "the transfer was cancelled");
+        return true;
+    }
+    if (http->settings.deadline_ms && bl_now_ms() >= http->settings.deadline_ms) {
+        bl_fail_limit(err, "time_s", "it took longer than an image may take; what came is kept, and the next pull continues");
+        return true;
+    }
+    return false;
 }
 
 /* begin_due() - Begin what is due. Return: milliseconds until the next one is, or a long time */
@@ -464,8 +470,10 @@ int bl_http_step(struct bl_http *http, bool wait, struct bl_error *err)
     int left = begin_due(http), running;
     CURLMcode result;
 
-    if (is_cancelled(http, err))
+    if (is_over(http, err))
         return -1;
+    if (http->settings.deadline_ms && bl_deadline_left(http->settings.deadline_ms) < left)
+        left = bl_deadline_left(http->settings.deadline_ms);
     result = curl_multi_perform(http->multi, &running);
     if (!result && !collect(http) && wait && http->transfers)
         result = curl_multi_poll(http->multi, cancel.fd >= 0 ? &cancel : NULL, cancel.fd >= 0 ? 1 : 0, left, NULL);

@@ -89,6 +89,7 @@ struct bl_http_settings {
     int cancel_fd;          /* -1: none */
     unsigned int stall_s;   /* a server that sends nothing for this long is given up; 0: the default */
     int64_t first_pause_ms; /* 0: the default */
+    int64_t deadline_ms;    /* of the monotonic clock, for everything; 0: none */
 };
 
 /* bl_http_create() - Return: 0; -1 with @err. @settings: its strings stay the caller's and outlive the result */
@@ -102,7 +103,7 @@ void bl_http_start(struct bl_http *http, struct bl_transfer *transfer);
  * bl_http_step() - Advance all transfers
  * @wait: until something happens; else only what can be done at once
  *
- * Return: 0; -1: BL_STOPPED (cancelled), BL_NETWORK
+ * Return: 0; -1: BL_STOPPED (cancelled), BL_RESOURCE_EXHAUSTED (the time is over), BL_NETWORK
  */
 int bl_http_step(struct bl_http *http, bool wait, struct bl_error *err);
 /* bl_http_get() - Start a transfer and wait for its end. Return: 0; -1 with @err */

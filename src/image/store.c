@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/crash.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "base/strings.h"
@@ -40,6 +41,7 @@ void bl_image_free(struct bl_image *image)
     free(image->config_digest);
     free(image->disk_key);
     free(image->disk_path);
+    bl_close_fd(&image->pin_fd);
     bl_strings_free(image->config.env);
     bl_strings_free(image->config.entrypoint);
     bl_strings_free(image->config.cmd);
@@ -337,11 +339,13 @@ static int remove_one(const struct bl_images *images, int images_fd, const struc
         return bl_fail_memory(err);
     if (bl_os.unlinkat(images_fd, path, 0) && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "remove %s/%s", images->path, path);
+    BL_CRASH_POINT("rmi:record-removed");
     if (removed)
         removed(untagged, data);
     remains = find_remains(images, image);
     if (!remains.disk_used && remove_disk(images_fd, image->disk_key))
         return bl_fail(err, BL_STORAGE, errno, "remove %s", image->disk_path);
+    BL_CRASH_POINT("rmi:disk-removed");
     if (!remains.config_used && removed)
         removed(deleted, data);
     return 0;

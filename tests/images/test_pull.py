@@ -79,6 +79,38 @@ def test_platform_is_picked_from_an_index(bare, registry):
     bare.fails("pull", f"{registry.host}/strange", says=["linux/amd64", "linux/arm64"])
 
 
+def test_images_of_other_platforms_are_kept_and_not_run(bare, make_home, registry, tmp_path):
+    layout = oci.Layout()
+    for architecture in ("amd64", "arm64", "arm"):
+        layout.add([oci.layer(("arch", architecture))], architecture=architecture, name=None)
+    layout.manifests[2]["platform"]["variant"] = "v6"
+    registry.push(layout, "several")
+    name = f"{registry.host}/several"
+    assert layout.manifests[1]["digest"] in bare.ok("pull", "--platform", "linux/arm64", name)
+    assert oci.digest(b"arm64")[7:].encode() in tree(bare)
+    assert bare.ok("image", "inspect", "-f", "{{.Os}}/{{.Architecture}}", name).strip() == "linux/arm64"
+    # It is an image like any other but for what boxes can do with it.
+    bare.ok("save", "-o", tmp_path / "arm.tar", name)
+    said = json.loads(subprocess.run(["skopeo", "--override-arch", "arm64", "inspect", f"oci-archive:{tmp_path}/arm.tar"], check=True,
+                                     stdout=subprocess.PIPE).stdout)
+    assert said["Architecture"] == "arm64"
+    bare.fails("run", "--rm", name, "true", code=125, says=["linux/arm64", "boxes are linux/amd64", "boxlite pull"])
+    bare.fails("create", name, says="boxes are linux/amd64")
+    other = make_home(name="other")
+    other.fails("load", tmp_path / "arm.tar", says=["linux/amd64", "linux/arm64"])
+    other.ok("load", "--platform", "linux/arm64/v8", tmp_path / "arm.tar")
+    # Variants: what is asked for in full must be there in full.
+    bare.fails("pull", "--platform", "linux/arm/v7", name, says=["linux/arm/v7", "linux/arm/v6"])
+    assert layout.manifests[2]["digest"] in bare.ok("pull", "--platform", "linux/arm", name)
+    assert layout.manifests[2]["digest"] in bare.ok("pull", "--platform", "linux/arm/v6", name)
+    bare.fails("pull", "--platform", "windows/amd64", name, says="windows/amd64")
+    for wrong in ("linux", "linux/", "linux/arm/v7/x", "Linux/amd64", ""):
+        bare.fails("pull", "--platform", wrong, name, code=2, says="platform")
+    # Pulled for boxes it is one for boxes again.
+    assert layout.manifests[0]["digest"] in bare.ok("pull", name)
+    bare.ok("create", name)
+
+
 def test_digests(bare, registry, image):
     bare.ok("pull", f"{registry.host}/app@{image.digest}")
     wrong = "sha256:" + "0" * 64

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_store.py - what is done with images that were pulled: names, archives, words about them, and getting rid of them"""
+import fcntl
 import json
 import subprocess
 
@@ -172,6 +173,57 @@ def test_size_limit_takes_the_longest_unused_first(bare, registry):
     bare.ok("image", "prune", "--max-size", "1")
     assert names(bare) == {f"{registry.host}/sized0:latest"}  # a box has it
     bare.fails("image", "prune", "--max-size", "lots", code=2)
+
+
+def push_sized(registry, number, mib=4):
+    """An image of its own that takes this much. Return: its name"""
+    layout = oci.Layout()
+    layout.add([oci.layer((f"file{number}", bytes([number + 1]) * (mib << 20)))], how="gzip")
+    registry.push(layout, f"kept{number}")
+    return f"{registry.host}/kept{number}:latest"
+
+
+def test_store_limit_is_kept_by_pulls_and_loads(bare, registry, configure, tmp_path):
+    configured = [push_sized(registry, number) for number in range(4)]
+    bare.ok("pull", configured[0])
+    one = used(bare) >> 20
+    bare.ok("pull", configured[1])
+    bare.ok("pull", configured[2])
+    bare.ok("create", "--name", "user", configured[0])
+    configure(bare, image_store_mib=3 * one + 2)
+    # The longest unused goes; what a box uses stays, however old.
+    bare.ok("pull", configured[3])
+    assert names(bare) == {configured[0], configured[2], configured[3]}
+    assert used(bare) <= (3 * one + 2) << 20
+    # What is within the limit evicts nothing, and what is asked for again is used again.
+    bare.ok("pull", configured[2])
+    assert names(bare) == {configured[0], configured[2], configured[3]}
+    layout = oci.Layout()
+    layout.add([oci.layer(("loaded", bytes([9]) * (4 << 20)))], name="loaded:latest")
+    bare.ok("load", layout.write(tmp_path / "layout"))
+    assert names(bare) == {configured[0], configured[3], "loaded:latest"}
+    # An image that alone takes more than all may is there nevertheless, and runs: it is in use.
+    configure(bare, image_store_mib=1)
+    bare.ok("pull", configured[1])
+    assert names(bare) == {configured[0], configured[1]}
+    bare.ok("create", configured[1])
+    assert not blobs(bare)
+
+
+def test_image_on_its_way_into_a_box_is_not_evicted(bare, registry, configure):
+    """Somebody pulled it, and has not made the box yet: the library holds such a disk locked."""
+    first, second = push_sized(registry, 10), push_sized(registry, 11)
+    bare.ok("pull", first)
+    disk, = disks(bare)
+    configure(bare, image_store_mib=1)
+    with open(disk, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        bare.ok("pull", second)
+        assert names(bare) == {first, second}
+        bare.ok("image", "prune", "-a")
+        assert names(bare) == {first}
+    bare.ok("pull", second)
+    assert names(bare) == {second}
 
 
 def test_pulled_image_runs(bare, registry):

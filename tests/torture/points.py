@@ -86,6 +86,8 @@ TABLE = (
            "load:store-made", "load:swept", "load:locked", "load:disk-begun", "load:layer-applied", "load:disk-built",
            "load:disk-published", "load:record-begun")
     + rows("load", "killed", "present", "again", "load:record-written", "load:unlocked")
+    # Removing one begins with its record; a disk that stays is nobody's, and found again by the next load.
+    + rows("rmi", "killed", "absent", "again", "rmi:record-removed", "rmi:disk-removed")
 )
 
 if __name__ == "__main__":

@@ -133,6 +133,11 @@ def do_load(crash):
     return crash.armed("load", str(ARCHIVE))
 
 
+def do_rmi(crash):
+    crash.home.ok("load", str(ARCHIVE))
+    return crash.armed("rmi", crash.home.ok("images", "-q").split()[0])
+
+
 SCENARIOS = {name[3:].replace("_", "-"): function for name, function in list(globals().items()) if name.startswith("do_")}
 
 
@@ -181,7 +186,7 @@ def check_images(home, row):
 
 @pytest.mark.parametrize("row", points.TABLE, ids=[row.point for row in points.TABLE])
 def test_crash(make_home, prepared, row):
-    home = make_home(None if row.scenario == "load" else prepared)
+    home = make_home(None if row.scenario in ("load", "rmi") else prepared)
     crash = Crash(home, row.point)
     done = SCENARIOS[row.scenario](crash)
     assert crash.reached(), f"{row.point} was never reached: {done!r}"
@@ -189,7 +194,7 @@ def test_crash(make_home, prepared, row):
     if row.ends == "fails":
         assert done.err.strip(), f"no word about why: {done!r}"
     home.ok("list", "-a")  # whatever is still under way, looking works
-    if row.scenario == "load":
+    if row.scenario in ("load", "rmi"):
         check_images(home, row)
     else:
         check_box(home, row)

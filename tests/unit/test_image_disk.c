@@ -258,11 +258,13 @@ static void takes_a_larger_disk(void **state)
         cleanup_free char *blob = bl_format("blobs/sha256/%s", diff_id + 7);
 
         struct bl_load_request request = {.path = path, .fd = -1, .cancel_fd = -1};
-        struct bl_load load = {.images_fd = images_fd,
-                               .images_path = home.images,
-                               .request = &request,
-                               .disk_bytes = 32 << 20,
-                               .limits = {.total_bytes = 1 << 30, .entries = 10000, .path_depth = 9, .zstd_window_bytes = 1 << 20}};
+        struct bl_load load = {
+            .images_fd = images_fd,
+            .images_path = home.images,
+            .request = &request,
+            .disk_bytes = 32 << 20,
+            .limits = {
+                .total_bytes = 1 << 30, .layer_bytes = 1 << 30, .entries = 10000, .path_depth = 9, .zstd_window_bytes = 1 << 20}};
         struct bl_layer_source from = {.name = blob, .digest = diff_id, .size_bytes = UINT64_MAX, .diff_id = diff_id};
 
         must(bl_source_open(&load, &source, err));

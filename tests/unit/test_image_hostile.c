@@ -132,7 +132,7 @@ static void bounds_names_and_depth(void **state)
     expect_entries((struct entry[]){{.path = "s", .type = '2', .link = text}, {0}}, "target of 5000 bytes");
     for (int i = 0; i < 10000; i++)
         memcpy(text + 2 * i, "d/", 3);
-    expect_entries((struct entry[]){{.path = text, .data = "x"}, {0}}, "more than 512 components");
+    expect_layer(tar_of((struct entry[]){{.path = text, .data = "x"}, {0}}), BL_RESOURCE_EXHAUSTED, "more than 512 components");
 
     /* Also when each entry alone is short: through links to what is deep already. */
     text[2 * 300] = '\0';
@@ -143,7 +143,7 @@ static void bounds_names_and_depth(void **state)
     memcpy(text, "l/", 2);
     tar_add(&layer, &(struct entry){.path = text, .type = '5'});
     tar_end(&layer);
-    expect_layer(layer, BL_IMAGE, "more than 512 components");
+    expect_layer(layer, BL_RESOURCE_EXHAUSTED, "more than 512 components");
     free(text);
 }
 
@@ -377,9 +377,12 @@ static void stops_at_every_limit(void **state)
     expect(load_limited(path, (struct bl_load_limits){.total_bytes = length / 2}, &err), &err, BL_RESOURCE_EXHAUSTED,
            "unpacks to more");
     expect(load_limited(path, (struct bl_load_limits){.entries = 2}, &err), &err, BL_RESOURCE_EXHAUSTED, "more than 2 files");
-    expect(load_limited(path, (struct bl_load_limits){.path_depth = 2}, &err), &err, BL_IMAGE, "more than 2 components");
+    expect(load_limited(path, (struct bl_load_limits){.path_depth = 2}, &err), &err, BL_RESOURCE_EXHAUSTED,
+           "more than 2 components");
     expect(load_limited(path, (struct bl_load_limits){.layers = 1}, &err), &err, BL_RESOURCE_EXHAUSTED, "2 layers, more than 1");
-    expect(load_limited(path, (struct bl_load_limits){.document_bytes = 100}, &err), &err, BL_RESOURCE_EXHAUSTED, "document");
+    expect(load_limited(path, (struct bl_load_limits){.manifest_bytes = 100}, &err), &err, BL_RESOURCE_EXHAUSTED, "manifest_kib");
+    expect(load_limited(path, (struct bl_load_limits){.config_bytes = 100}, &err), &err, BL_RESOURCE_EXHAUSTED, "config_kib");
+    expect(load_limited(path, (struct bl_load_limits){.layer_bytes = 100}, &err), &err, BL_RESOURCE_EXHAUSTED, "layer_mib");
     if (load_limited(path, (struct bl_load_limits){.total_bytes = 2 * length, .entries = 3, .path_depth = 3, .layers = 2}, &err))
         fail_msg("%s", err.message);
     layout_free(&layout);
@@ -413,7 +416,8 @@ static void bounds_the_zstd_window(void **state)
     assert_false(ZSTD_isError(size));
     bl_buffer_append(&out, packed, size);
     write_file(path, &out);
-    expect(load_limited(path, (struct bl_load_limits){.zstd_window_bytes = 8 << 20}, &err), &err, BL_IMAGE, "memory");
+    expect(load_limited(path, (struct bl_load_limits){.zstd_window_bytes = 8 << 20}, &err), &err, BL_RESOURCE_EXHAUSTED,
+           "zstd_window_mib");
     expect(load_limited(path, (struct bl_load_limits){.zstd_window_bytes = 16 << 20}, &err), &err, BL_IMAGE, "holds no image");
     ZSTD_freeCCtx(zstd);
     layout_free(&layout);

@@ -28,7 +28,10 @@ static void everything_is_read(void **state)
     struct bl_user_config config;
     struct bl_error err = BL_ERROR_INIT;
     const char *text =
-        "{\"home_dir\": \"/data\", \"cpus\": 2, \"memory_mib\": 1024, \"ca_file\": \"/ca.pem\", \"image_registries\": ["
+        "{\"image_store_mib\": 7, \"image_limits\": {\"unpacked_mib\": 1, \"layer_mib\": 2, \"files\": 3, \"path_depth\": 4, "
+        "\"layers\": 5,"
+        "\"manifest_kib\": 6, \"config_kib\": 7, \"zstd_window_mib\": 8, \"time_s\": 9},"
+        "\"home_dir\": \"/data\", \"cpus\": 2, \"memory_mib\": 1024, \"ca_file\": \"/ca.pem\", \"image_registries\": ["
         "{\"host\": \"a:5000\", \"transport\": \"http\", \"skip_verify\": true, \"search\": true},"
         "{\"host\": \"b\", \"protocol\": \"https\", \"auth\": {\"type\": \"basic\", \"username\": \"u\", \"password\": \"p\"}},"
         "{\"host\": \"c\", \"auth\": {\"type\": \"bearer\", \"token\": \"t\"}},"
@@ -37,6 +40,16 @@ static void everything_is_read(void **state)
     assert_int_equal(parse(text, &config, &err), 0);
     assert_string_equal(config.home_dir, "/data");
     assert_string_equal(config.ca_file, "/ca.pem");
+    assert_int_equal(config.image_store_mib, 7);
+    assert_int_equal(config.image_limits.unpacked_mib, 1);
+    assert_int_equal(config.image_limits.layer_mib, 2);
+    assert_int_equal(config.image_limits.files, 3);
+    assert_int_equal(config.image_limits.path_depth, 4);
+    assert_int_equal(config.image_limits.layers, 5);
+    assert_int_equal(config.image_limits.manifest_kib, 6);
+    assert_int_equal(config.image_limits.config_kib, 7);
+    assert_int_equal(config.image_limits.zstd_window_mib, 8);
+    assert_int_equal(config.image_limits.time_s, 9);
     assert_int_equal(config.cpus, 2);
     assert_int_equal(config.memory_mib, 1024);
     assert_int_equal(config.registry_count, 4);
@@ -63,6 +76,10 @@ static const struct {
     {"{\"cpu\": 1}", "'cpu' is no setting"},
     {"{\"cpus\": 0}", "'cpus' must be a whole number"},
     {"{\"cpus\": \"1\"}", "'cpus' must be a whole number"},
+    {"{\"image_store_mib\": 0}", "'image_store_mib' must be a whole number from 1"},
+    {"{\"image_limits\": 5}", "'image_limits' must be an object"},
+    {"{\"image_limits\": {\"file\": 5}}", "'image_limits.file' is no setting"},
+    {"{\"image_limits\": {\"path_depth\": 2049}}", "'image_limits.path_depth' must be a whole number from 1 to 2048"},
     {"{\"home_dir\": \"x\"}", "absolute path"},
     {"{\"home_dir\": \"\"}", "not empty"},
     {"{\"cpus\": 1, \"cpus\": 2}", "no valid JSON"},

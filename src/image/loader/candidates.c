@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/strings.h"
+#include "image/limit.h"
 #include "image/loader/load.h"
 
 #define INDEX_DEPTH_MAX 4
@@ -120,7 +121,7 @@ static void blob_name(const char *digest, char name[BL_DIGEST_MAX + 16])
 static int read_document(struct bl_load *load, struct bl_source *source, const struct bl_descriptor *descriptor,
                          struct bl_manifest *manifest, struct bl_index *index, struct bl_error *err)
 {
-    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(load->limits.document_bytes);
+    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(load->limits.manifest_bytes);
     char name[BL_DIGEST_MAX + 16], what[64];
 
     blob_name(descriptor->digest, name);
@@ -128,6 +129,7 @@ static int read_document(struct bl_load *load, struct bl_source *source, const s
     if (bl_source_read(source, name, descriptor->digest, &bytes, err)) {
         if (err && err->code == BL_NOT_FOUND)
             err->code = BL_IMAGE;
+        bl_limit_hint(err, "manifest_kib");
         return -1;
     }
     if (bytes.length != descriptor->size_bytes)
@@ -136,18 +138,9 @@ static int read_document(struct bl_load *load, struct bl_source *source, const s
     return bl_manifest_parse(bl_buffer_data(&bytes), bytes.length, what, manifest, index, err);
 }
 
-/* platform_rank() - How well a descriptor suits: 0 not at all, more is better. */
-static int platform_rank(const struct bl_descriptor *descriptor)
+static int no_platform(const struct bl_load *load, const struct bl_index *index, struct bl_error *err)
 {
-    if (!descriptor->os[0] && !descriptor->architecture[0])
-        return 1; /* not said: its configuration will say */
-    if (strcmp(descriptor->os, BL_PLATFORM_OS) != 0 || strcmp(descriptor->architecture, BL_PLATFORM_ARCHITECTURE) != 0)
-        return 0;
-    return !descriptor->variant[0] || !strcmp(descriptor->variant, "v1") ? 3 : 2;
-}
-
-static int no_platform(const struct bl_index *index, struct bl_error *err)
-{
+    const struct bl_platform *wanted = &load->platform;
     char there[256] = "";
 
     for (size_t i = 0; i < index->count; i++) {
@@ -158,23 +151,34 @@ static int no_platform(const struct bl_index *index, struct bl_error *err)
             snprintf(there + used, sizeof there - used, "%s%s/%s%s%s", used ? ", " : "", d->os, d->architecture,
                      d->variant[0] ? "/" : "", d->variant);
     }
-    return bl_fail(err, BL_IMAGE, 0, "the image is not made for " BL_PLATFORM_OS "/" BL_PLATFORM_ARCHITECTURE "; it has %s",
-                   there[0] ? there : "nothing");
+    return bl_fail(err, BL_IMAGE, 0, "the image is not made for %s/%s%s%s; it has %s", wanted->os, wanted->architecture,
+                   wanted->variant[0] ? "/" : "", wanted->variant, there[0] ? there : "nothing");
 }
 
 static int add_described(struct bl_load *load, struct bl_source *source, const struct bl_descriptor *descriptor, const char *said,
                          unsigned int depth, struct bl_candidates *out, struct bl_error *err);
 
+static int rank_of(const struct bl_load *load, const struct bl_descriptor *descriptor)
+{
+    return bl_platform_rank(&load->platform, descriptor);
+}
+
 /* add_best() - The manifest of an index that suits this platform. */
 static int add_best(struct bl_load *load, struct bl_source *source, const struct bl_index *index, const char *said,
                     unsigned int depth, struct bl_candidates *out, struct bl_error *err)
 {
-    const struct bl_descriptor *best = NULL;
+    size_t best = 0;
+    int best_rank = 0;
 
-    for (size_t i = 0; i < index->count; i++)
-        if (platform_rank(&index->manifests[i]) > (best ? platform_rank(best) : 0))
-            best = &index->manifests[i];
-    return best ? add_described(load, source, best, said, depth, out, err) : no_platform(index, err);
+    for (size_t i = 0; i < index->count; i++) {
+        int rank = rank_of(load, &index->manifests[i]);
+
+        if (rank > best_rank) {
+            best = i;
+            best_rank = rank;
+        }
+    }
+    return best_rank ? add_described(load, source, &index->manifests[best], said, depth, out, err) : no_platform(load, index, err);
 }
 
 static int add_manifest(struct bl_load *load, const struct bl_descriptor *descriptor, const char *said,
@@ -236,15 +240,15 @@ static bool names_images(const struct bl_index *index)
 }
 
 /* suits() - Whether a named descriptor is to be loaded: another of that name may suit this platform better. */
-static bool suits(const struct bl_index *index, size_t at)
+static bool suits(const struct bl_load *load, const struct bl_index *index, size_t at)
 {
     const struct bl_descriptor *mine = &index->manifests[at];
 
-    if (!mine->name || !platform_rank(mine))
+    if (!mine->name || !rank_of(load, mine))
         return false;
     for (size_t i = 0; i < index->count; i++) {
         const struct bl_descriptor *other = &index->manifests[i];
-        int difference = platform_rank(other) - platform_rank(mine);
+        int difference = rank_of(load, other) - rank_of(load, mine);
 
         if (i != at && other->name && !strcmp(other->name, mine->name) && (difference > 0 || (!difference && i > at)))
             return false;
@@ -269,10 +273,10 @@ static int find_oci(struct bl_load *load, struct bl_source *source, const struct
         result = bl_fail(err, BL_IMAGE, 0, "%s holds no image", bl_source_describe(source));
     } else if (names_images(&index)) {
         for (size_t i = 0; !result && i < index.count; i++)
-            if (suits(&index, i))
+            if (suits(load, &index, i))
                 result = add_described(load, source, &index.manifests[i], index.manifests[i].name, 0, out, err);
         if (!result && !out->count)
-            result = no_platform(&index, err);
+            result = no_platform(load, &index, err);
     } else {
         result = add_best(load, source, &index, NULL, 0, out, err);
     }
@@ -313,7 +317,7 @@ static int find_docker(struct bl_load *load, const struct bl_buffer *bytes, stru
 
 int bl_candidates_find(struct bl_load *load, struct bl_source *source, struct bl_candidates *out, struct bl_error *err)
 {
-    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(load->limits.document_bytes);
+    cleanup_buffer struct bl_buffer bytes = BL_BUFFER_INIT(load->limits.manifest_bytes);
     struct bl_error failure = BL_ERROR_INIT;
 
     if (!bl_source_read(source, "index.json", NULL, &bytes, &failure))
@@ -329,5 +333,6 @@ int bl_candidates_find(struct bl_load *load, struct bl_source *source, struct bl
                        bl_source_describe(source));
     if (err)
         *err = failure;
+    bl_limit_hint(err, "manifest_kib");
     return -1;
 }

@@ -18,6 +18,7 @@
 #include "base/crash.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "image/limit.h"
 #include "image/loader/ext4.h"
 #include "image/loader/layer.h"
 #include "image/loader/tree.h"
@@ -58,20 +59,25 @@ struct counted {
     struct bl_stream stream;
     struct bl_stream *below;
     struct bl_load *load;
+    const char *what;
 };
 
 static ssize_t next_counted(struct bl_stream *stream, const void **data, struct bl_error *err)
 {
     struct counted *counted = (struct counted *)stream;
+    struct bl_load *load = counted->load;
     ssize_t got = counted->below->next(counted->below, data, err);
 
     if (got <= 0)
         return got;
-    counted->load->unpacked_bytes += (uint64_t)got;
-    if (counted->load->unpacked_bytes > counted->load->limits.total_bytes)
-        return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "the image unpacks to more than %" PRIu64 " bytes",
-                       counted->load->limits.total_bytes);
-    return got;
+    load->unpacked_bytes += (uint64_t)got;
+    load->layer_bytes += (uint64_t)got;
+    if (load->unpacked_bytes > load->limits.total_bytes)
+        return bl_fail_limit(err, "unpacked_mib", "the image unpacks to more than %" PRIu64 " bytes", load->limits.total_bytes);
+    if (load->layer_bytes > load->limits.layer_bytes)
+        return bl_fail_limit(err, "layer_mib", "%s unpacks to more than %" PRIu64 " bytes", counted->what,
+                             load->limits.layer_bytes);
+    return bl_load_expired(load, err) ? -1 : got;
 }
 
 /* apply_layer() - Verify, decompress, verify and apply one layer. Return: 0; -1 with @err */
@@ -91,6 +97,7 @@ static int apply_layer(struct build *build, const struct bl_layer_source *layer,
         return bl_fail(err, BL_IMAGE, 0, "%s is damaged: it has %" PRIu64 " bytes, and should have %" PRIu64, what, blob.size,
                        layer->size_bytes);
     }
+    build->load->layer_bytes = 0;
     build->load->progress.done_bytes = 0;
     build->load->progress.total_bytes = blob.size;
 
@@ -101,7 +108,7 @@ static int apply_layer(struct build *build, const struct bl_layer_source *layer,
     if (!digested)
         return -1;
 
-    struct counted counted = {{next_counted, NULL}, digested, build->load};
+    struct counted counted = {{next_counted, NULL}, digested, build->load, what};
 
     if (bl_layer_apply(build->load, &counted.stream, build->tree, build->ext4, what, err) ||
         bl_stream_drain(&counted.stream, err) || (layer->digest && bl_stream_verify(verified, err)))

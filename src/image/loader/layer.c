@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "image/limit.h"
 
 static locale_t c_locale;
 
@@ -171,7 +172,10 @@ static int apply_entry(struct layer *layer, struct archive_entry *entry, struct 
     int result;
 
     if (++layer->load->entries > layer->load->limits.entries)
-        return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "the image has more than %" PRIu64 " files", layer->load->limits.entries);
+        return bl_fail_limit(err, "files", "the image has more than %" PRIu64 " files", layer->load->limits.entries);
+    /* An entry can cost more than its bytes: thousands of steps through links, each of which is another such path. */
+    if (bl_load_expired(layer->load, err))
+        return -1;
     result = describe(layer, entry, &described, err);
     if (result)
         return result < 0 ? -1 : 0;

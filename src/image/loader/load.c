@@ -14,22 +14,21 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/os.h"
 #include "base/strings.h"
+#include "image/limit.h"
 #include "image/loader/disk.h"
 #include "image/lock.h"
 #include "image/record.h"
 
-void bl_load_fill_limits(struct bl_load_limits *limits, const struct bl_load_limits *asked)
+int bl_load_begin(struct bl_load *load, const struct bl_load_limits *limits, const char *platform, struct bl_error *err)
 {
-    *limits = *asked;
-    limits->total_bytes = asked->total_bytes ? asked->total_bytes : UINT64_C(20) << 30;
-    limits->entries = asked->entries ? asked->entries : 2000000;
-    limits->path_depth = asked->path_depth ? asked->path_depth : 512;
-    limits->document_bytes = asked->document_bytes ? asked->document_bytes : 4 << 20;
-    limits->zstd_window_bytes = asked->zstd_window_bytes ? asked->zstd_window_bytes : 128 << 20;
-    limits->layers = asked->layers ? asked->layers : 256;
+    load->limits = *limits;
+    bl_limits_fill(&load->limits, NULL);
+    load->deadline_ms = bl_deadline_in((int64_t)load->limits.time_s * 1000);
+    return bl_platform_parse(platform, &load->platform, err);
 }
 
 /* A candidate with its configuration read. */
@@ -71,6 +70,7 @@ static int read_config(struct bl_source *source, struct bl_candidate *candidate,
     if (bl_source_read(source, candidate->config_name, wanted[0] ? wanted : NULL, &described->bytes, err)) {
         if (err && err->code == BL_NOT_FOUND)
             err->code = BL_IMAGE;
+        bl_limit_hint(err, "config_kib");
         return bl_fail_context(err, "read the image's configuration");
     }
     if (candidate->config_digest[0] && described->bytes.length != candidate->manifest.config.size_bytes)
@@ -108,7 +108,7 @@ static int collect_layers(struct bl_load *load, struct bl_candidate *candidate, 
         return bl_fail(err, BL_IMAGE, 0, "the image has %zu layers, but its configuration says %zu", count,
                        bl_strings_count((const char *const *)diff_ids));
     if (count > load->limits.layers)
-        return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "the image has %zu layers, more than %u", count, load->limits.layers);
+        return bl_fail_limit(err, "layers", "the image has %zu layers, more than %u", count, load->limits.layers);
     described->layers = calloc(count ? count : 1, sizeof *described->layers);
     if (!described->layers)
         return bl_fail_memory(err);
@@ -128,15 +128,6 @@ static int collect_layers(struct bl_load *load, struct bl_candidate *candidate, 
     return bl_disk_key(described->layers, count, described->key, err);
 }
 
-static int check_platform(const struct bl_image_config *config, struct bl_error *err)
-{
-    if ((config->os && strcmp(config->os, BL_PLATFORM_OS) != 0) ||
-        (config->architecture && strcmp(config->architecture, BL_PLATFORM_ARCHITECTURE) != 0))
-        return bl_fail(err, BL_IMAGE, 0, "the image is not made for " BL_PLATFORM_OS "/" BL_PLATFORM_ARCHITECTURE "; it has %s/%s",
-                       config->os ? config->os : "?", config->architecture ? config->architecture : "?");
-    return 0;
-}
-
 /* make_image() - The result of a load, which takes the configuration over. Return: NULL with @err */
 static struct bl_image *make_image(struct bl_load *load, const struct bl_candidate *candidate, struct described *described,
                                    struct bl_error *err)
@@ -147,6 +138,7 @@ static struct bl_image *make_image(struct bl_load *load, const struct bl_candida
         bl_fail_memory(err);
         return NULL;
     }
+    image->pin_fd = -1;
     image->reference = candidate->reference ? strdup(candidate->reference) : NULL;
     image->manifest_digest = strdup(candidate->manifest_digest);
     image->config_digest = strdup(candidate->config_digest);
@@ -185,9 +177,9 @@ static int make_disk_and_record(struct bl_load *load, struct bl_source *source, 
 struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
                                    struct bl_error *err)
 {
-    cleanup_described struct described described = {.bytes = BL_BUFFER_INIT(load->limits.document_bytes)};
+    cleanup_described struct described described = {.bytes = BL_BUFFER_INIT(load->limits.config_bytes)};
 
-    if (read_config(source, candidate, &described, err) || check_platform(&described.document.config, err) ||
+    if (read_config(source, candidate, &described, err) || bl_platform_check(&load->platform, &described.document.config, err) ||
         collect_layers(load, candidate, &described, err))
         return NULL;
 
@@ -278,8 +270,7 @@ int bl_loader_load(const char *images_path, const struct bl_load_request *reques
 
     if (images_fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "open %s", images_path);
-    bl_load_fill_limits(&load.limits, &request->limits);
-    if (bl_source_open(&load, &source, err))
+    if (bl_load_begin(&load, &request->limits, request->platform, err) || bl_source_open(&load, &source, err))
         return -1;
     result = load_all(&load, source, &candidates, out, count, err);
     bl_candidates_free(&candidates);

@@ -40,10 +40,7 @@ int bl_candidates_follow(struct bl_load *load, struct bl_source *source, const s
 struct bl_image *bl_load_candidate(struct bl_load *load, struct bl_source *source, struct bl_candidate *candidate,
                                    struct bl_error *err);
 
-/* bl_load_fill_limits() - Defaults for what was not asked for. */
-void bl_load_fill_limits(struct bl_load_limits *limits, const struct bl_load_limits *asked);
-
-#define BL_PLATFORM_OS           "linux"
-#define BL_PLATFORM_ARCHITECTURE "amd64"
+/* bl_load_begin() - Settle limits, deadline and platform of a load whose other fields are filled in. Return: 0; -1 with @err */
+int bl_load_begin(struct bl_load *load, const struct bl_load_limits *limits, const char *platform, struct bl_error *err);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/os.h"
 #include "base/strings.h"
 #include "image/document.h"
+#include "image/limit.h"
 #include "image/loader/layer.h"
 #include "image/record.h"
 
@@ -113,8 +114,8 @@ static int spool(struct bl_source *source, struct bl_tar *tar, uint64_t *at, str
 
     while ((result = archive_read_data_block(tar->archive, &data, &length, &offset)) == ARCHIVE_OK) {
         if (offset < 0 || __builtin_add_overflow(start, (uint64_t)offset + length, at) || *at > source->load->limits.total_bytes)
-            return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "%s holds more than %" PRIu64 " bytes", source->what,
-                           source->load->limits.total_bytes);
+            return bl_fail_limit(err, "unpacked_mib", "%s holds more than %" PRIu64 " bytes", source->what,
+                                 source->load->limits.total_bytes);
         if (bl_os.lseek(source->data_fd, (off_t)(start + (uint64_t)offset), SEEK_SET) < 0 ||
             bl_write_all(source->data_fd, data, length))
             return bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno,

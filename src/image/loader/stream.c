@@ -11,14 +11,25 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/os.h"
+#include "image/limit.h"
 
 #define BLOCK_BYTES        (256u << 10)
 #define REPORT_INTERVAL_US 100000
+
+bool bl_load_expired(const struct bl_load *load, struct bl_error *err)
+{
+    if (!load->deadline_ms || bl_now_ms() < load->deadline_ms)
+        return false;
+    bl_fail_limit(err, "time_s", "the image took longer than the %u s that it may take", load->limits.time_s);
+    return true;
+}
 
 bool bl_load_cancelled(struct bl_load *load, struct bl_error *err)
 {
     struct pollfd polled = {.fd = load->request->cancel_fd, .events = POLLIN};
 
+    if (bl_load_expired(load, err))
+        return true;
     if (polled.fd < 0 || bl_os.poll(&polled, 1, 0) < 1)
         return false;
     bl_fail(err, BL_STOPPED, 0, "loading the image was cancelled");
@@ -97,7 +108,9 @@ static ssize_t read_pipe(struct source *source, uint8_t *to, size_t length, stru
     struct pollfd polled[] = {{.fd = source->fd, .events = POLLIN}, {.fd = source->load->request->cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        if (bl_os.poll(polled, 2, -1) < 0 && errno != EINTR)
+        int left = bl_deadline_left(source->load->deadline_ms ? source->load->deadline_ms : BL_NEVER);
+
+        if (bl_os.poll(polled, 2, left) < 0 && errno != EINTR)
             return bl_fail(err, BL_STORAGE, errno, "wait for the image");
         if (bl_load_cancelled(source->load, err))
             return -1;

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "image/image.h"
+#include "image/platform.h"
 
 /* What all steps of one load share; owned by the load, one thread. */
 struct bl_load {
@@ -20,14 +21,19 @@ struct bl_load {
     const char *images_path; /* the same, absolute */
     const struct bl_load_request *request;
     struct bl_load_limits limits; /* no field is 0 */
+    int64_t deadline_ms;          /* of the monotonic clock; 0: none */
+    struct bl_platform platform;
     struct bl_load_progress progress;
     int64_t reported_at_us;  /* when progress was told last */
     uint64_t unpacked_bytes; /* of all layers so far */
+    uint64_t layer_bytes;    /* of the layer under way, unpacked */
     uint64_t entries;        /* of all layers so far */
     uint64_t disk_bytes;     /* size of disk to try first; 0: the default */
 };
 
-/* bl_load_cancelled() - Whether the caller gave up; fills @err with BL_STOPPED. */
+/* bl_load_expired() - Whether its time is over; fills @err with BL_RESOURCE_EXHAUSTED. */
+bool bl_load_expired(const struct bl_load *load, struct bl_error *err);
+/* bl_load_cancelled() - Whether the caller gave up, which fills @err with BL_STOPPED, or the time is over. */
 bool bl_load_cancelled(struct bl_load *load, struct bl_error *err);
 /* bl_load_report() - Tell the caller how far it is, at most ten times a second unless @now. */
 void bl_load_report(struct bl_load *load, bool now);

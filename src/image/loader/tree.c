@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "image/limit.h"
 #include "image/loader/tree_private.h"
 
 #define BUCKETS_AT_FIRST 4096
@@ -112,7 +113,7 @@ struct bl_name *bl_tree_insert(struct bl_tree *tree, struct bl_name *parent, con
                                struct bl_inode *inode, struct bl_error *err)
 {
     if (parent->depth >= tree->depth_max) {
-        bl_fail(err, BL_IMAGE, 0, "the image has a path of more than %u components", tree->depth_max);
+        bl_fail_limit(err, "path_depth", "the image has a path of more than %u components", tree->depth_max);
         return NULL;
     }
 

@@ -10,8 +10,10 @@
 #include <string.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/cleanup.h"
+#include "image/limit.h"
 #include "image/loader/stream.h"
 
 #define BLOCK_BYTES (256u << 10)
@@ -29,6 +31,7 @@ struct unpack {
     z_stream gzip;
     bool gzip_ready;
     ZSTD_DCtx *zstd;
+    uint64_t window_bytes;
     char what[128];
     uint8_t *output;
 };
@@ -111,9 +114,11 @@ static ssize_t next_zstd(struct unpack *unpack, struct bl_error *err)
         ZSTD_inBuffer in = {unpack->input, unpack->input_bytes, 0};
         size_t before = out.pos, result = ZSTD_decompressStream(unpack->zstd, &out, &in);
 
+        if (ZSTD_isError(result) && ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge)
+            return bl_fail_limit(err, "zstd_window_mib", "%s needs a zstd window of more than %llu MiB", unpack->what,
+                                 (unsigned long long)unpack->window_bytes >> 20);
         if (ZSTD_isError(result))
-            return bl_fail(err, BL_IMAGE, 0, "%s is damaged or needs too much memory: zstd says '%s'", unpack->what,
-                           ZSTD_getErrorName(result));
+            return bl_fail(err, BL_IMAGE, 0, "%s is damaged: zstd says '%s'", unpack->what, ZSTD_getErrorName(result));
         unpack->input += in.pos;
         unpack->input_bytes -= in.pos;
         unpack->in_member = result != 0;
@@ -185,6 +190,7 @@ static int begin(struct unpack *unpack, uint64_t window_bytes, struct bl_error *
         window_log = window_log < 10 ? 10 : window_log > 31 ? 31 : window_log; /* what libzstd takes */
 
         unpack->kind = ZSTD;
+        unpack->window_bytes = window_bytes;
         unpack->zstd = ZSTD_createDCtx();
         if (!unpack->zstd || ZSTD_isError(ZSTD_DCtx_setParameter(unpack->zstd, ZSTD_d_windowLogMax, window_log)))
             return bl_fail_memory(err);
