@@ -20,7 +20,8 @@
 #define MIB            (1ull << 20)
 #define BASE_TAG       0xba5e000000000000ull
 #define LOSSES_PER_CUT 8
-#define NEAR           8 /* events around a change of the header */
+#define LOSSES_NEAR    40 /* where the header changes */
+#define NEAR           6  /* events before and after that */
 #define QEMU_SAMPLES   4
 #define OPERATIONS_MAX 2000
 
@@ -35,6 +36,7 @@ struct operation {
 
 static struct operation operations[OPERATIONS_MAX];
 static size_t operation_count;
+static uint64_t first_bytes; /* size of the disk before all of them */
 
 static struct operation *begin_operation(uint64_t first, uint64_t end, uint64_t tag, uint64_t bytes)
 {
@@ -81,7 +83,8 @@ static void any_operation(struct bl_disk *disk, struct random *random)
     uint64_t sectors = bl_disk_bytes(disk) / SECTOR;
     uint64_t unit = bl_disk_granularity(disk) / SECTOR;
     uint64_t first = random_below(random, sectors);
-    uint64_t count = 1 + random_below(random, random_below(random, 4) ? 2 * unit : 12 * unit);
+    uint64_t most = unit < 16 ? 16 : unit;
+    uint64_t count = 1 + random_below(random, random_below(random, 4) ? 2 * most : 12 * most);
     uint64_t kind = random_below(random, 20);
 
     if (count > sectors - first)
@@ -120,29 +123,30 @@ static bool may_hold(uint64_t sector, uint64_t value, size_t cut, size_t durable
     return value == (sector < base_sectors ? BASE_TAG + sector : 0);
 }
 
-/* last_flush() - How many operations are on the disk for certain. */
-static size_t last_flush(size_t cut)
+/* durable_operations() - How many are on the disk for certain: up to the last flush, or the change of size that shows. */
+static size_t durable_operations(size_t cut, uint64_t bytes)
 {
     size_t durable = 0;
 
-    for (size_t i = 0; i < operation_count; i++)
-        if (operations[i].flushed && operations[i].flushed <= cut)
+    for (size_t i = 0; i < operation_count && operations[i].started <= cut; i++) {
+        uint64_t before = i ? operations[i - 1].bytes : first_bytes;
+
+        if ((operations[i].flushed && operations[i].flushed <= cut) ||
+            (operations[i].bytes != before && operations[i].bytes == bytes))
             durable = i + 1;
+    }
     return durable;
 }
 
 static void check_state(const struct content *state, size_t cut, uint64_t base_sectors, const char *how)
 {
     const char *wrong = image_wrong(state);
-    size_t durable = last_flush(cut);
     uint64_t sectors = image_bytes(state) / SECTOR;
-    bool known_size = durable ? operations[durable - 1].bytes == sectors * SECTOR : true;
+    size_t durable = durable_operations(cut, sectors * SECTOR);
 
     if (wrong)
         fail_msg("cut at %zu of %zu, %s: wrong: %s", cut, record_length, how, wrong);
-    for (size_t i = durable; i < operation_count && !known_size; i++)
-        known_size = operations[i].bytes == sectors * SECTOR && operations[i].started <= cut;
-    if (!known_size)
+    if (sectors * SECTOR != (durable ? operations[durable - 1].bytes : first_bytes))
         fail_msg("cut at %zu of %zu, %s: a size of %llu sectors", cut, record_length, how, (unsigned long long)sectors);
     for (uint64_t sector = 0; sector < sectors; sector++) {
         bool torn;
@@ -200,7 +204,7 @@ static void look_at_cuts(const struct content *initial, uint64_t base_sectors, s
     for (size_t cut = 0; cut <= record_length; cut++) {
         if (cut % step == 0 || cut == record_length || near_header(cut)) {
             check_state(&written, cut, base_sectors, "killed");
-            for (int loss = 0; loss < LOSSES_PER_CUT; loss++) {
+            for (int loss = 0; loss < (near_header(cut) ? LOSSES_NEAR : LOSSES_PER_CUT); loss++) {
                 content_copy(&state, &durable);
                 for (size_t i = flushed; i < cut; i++)
                     if (random_below(random, 4) > (uint64_t)loss % 3)
@@ -237,27 +241,31 @@ static void make_base(uint64_t sectors)
     fclose(file);
 }
 
-/* crash() - A disk of some size, with a base for half of it, so many operations, and now and then another size */
+/* crash() - A disk of some size, a base for half of it, so many operations; or now and then another size, and a base for all */
 static void crash(unsigned int cluster_bytes, uint64_t bytes, int count, bool resizes, size_t step, uint64_t seed)
 {
+    uint64_t base_sectors = (resizes ? bytes * 2 : bytes / 2) / SECTOR;
     struct random random = {seed};
     struct content initial = {0};
     struct bl_disk *disk;
 
-    make_base(bytes / 2 / SECTOR);
+    make_base(base_sectors);
     shell("qemu-img create -q -f qcow2 -o cluster_size=%u -F raw -b base.raw disk.qcow2 %llu", cluster_bytes,
           (unsigned long long)bytes);
     operation_count = 0;
     disk = disk_open(0, record_calls(), "raw:base.raw", "qcow2:disk.qcow2", NULL);
+    first_bytes = bl_disk_bytes(disk);
     record_clear();
     content_load(&initial, "disk.qcow2");
     for (int i = 0; i < count; i++) {
         any_operation(disk, &random);
+        if (resizes && i % 16 == 9)
+            flush(disk);
         if (resizes && i % 16 == 15)
             resize(disk, (bytes / 2 + random_below(&random, bytes)) / SECTOR * SECTOR);
     }
     disk_close(disk);
-    look_at_cuts(&initial, bytes / 2 / SECTOR, step, &random);
+    look_at_cuts(&initial, base_sectors, step, &random);
     content_free(&initial);
     record_clear();
 }
@@ -301,6 +309,7 @@ static void test_longer_refcount_table(void **state)
     shell("qemu-img create -q -f qcow2 -o cluster_size=512 -F raw -b base.raw disk.qcow2 10M");
     operation_count = 0;
     disk = disk_open(0, record_calls(), "raw:base.raw", "qcow2:disk.qcow2", NULL);
+    first_bytes = bl_disk_bytes(disk);
     record_clear();
     content_load(&initial, "disk.qcow2");
     for (uint64_t at = 0; at < 10 * MIB / SECTOR; at += 1024)
