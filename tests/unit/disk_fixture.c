@@ -191,16 +191,27 @@ struct bl_disk *disk_open(unsigned int flags, const struct bl_disk_calls *calls,
     return disk;
 }
 
-void disk_close(struct bl_disk *disk)
+static void close_files(struct bl_disk *disk)
 {
     size_t slot = 0;
 
     while (opened[slot].disk != disk)
         assert_true(++slot < FILES_MAX);
-    assert_int_equal(bl_disk_close(disk), 0);
     for (size_t i = 0; i < opened[slot].count; i++)
         close(opened[slot].fds[i]);
     opened[slot].disk = NULL;
+}
+
+void disk_close(struct bl_disk *disk)
+{
+    assert_int_equal(bl_disk_close(disk), 0);
+    close_files(disk);
+}
+
+void disk_abandon(struct bl_disk *disk)
+{
+    assert_int_equal(bl_disk_close(disk), -1);
+    close_files(disk);
 }
 
 /* split() - A buffer as a vector of uneven elements, some of them empty. Return: how many */

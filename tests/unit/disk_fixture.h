@@ -54,6 +54,8 @@ const struct bl_disk_calls *quick_calls(void);
 struct bl_disk *disk_open(unsigned int flags, const struct bl_disk_calls *calls, const char *layer, ...) __attribute__((sentinel));
 /* disk_close() - Close the disk and the files that disk_open() opened for it. */
 void disk_close(struct bl_disk *disk);
+/* disk_abandon() - The same of a disk that failed, so that closing it fails too. */
+void disk_abandon(struct bl_disk *disk);
 
 /* random_operation() - One read, write, discard, zeroes or flush, done to the disk and the model */
 void random_operation(struct bl_disk *disk, struct model *model, struct random *random);
