@@ -27,12 +27,18 @@ int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice,
     return failed;
 }
 
+int bl_engine_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out)
+{
+    return bl_qemu_identity(choice, config, out);
+}
+
 void bl_engine_close_config(struct bl_engine_config *config)
 {
     for (size_t i = 0; i < config->disk_count; i++)
         bl_close_fd(&config->disks[i].fd);
     bl_close_fd(&config->agent_fd);
     bl_close_fd(&config->console_fd);
+    bl_close_fd(&config->memory_fd);
 }
 
 static int unsupported(const struct bl_engine *engine, const char *what, struct bl_error *err)

@@ -8,6 +8,11 @@
  *
  * All of it runs on the owner's event loop, on one thread; nothing blocks but start(), for as long as a fork takes. Every
  * struct bl_engine lives from start() to free(). What an engine can't do yet fails with BL_UNSUPPORTED.
+ *
+ * A VM can be saved and go on elsewhere, several times over. Its memory is a descriptor that the owner made (memory_fd) and copies;
+ * the rest of its state, a few ten KiB, is what save() writes and load() reads. The two belong together, and to what identity()
+ * says: another program, processor count, memory size or device set can't take them over. The disk is no part of a state: a guest
+ * that has not touched its disk yet may be given another one.
  */
 #ifndef BL_VMM_ENGINE_H
 #define BL_VMM_ENGINE_H
@@ -17,12 +22,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/loop.h"
 #include "vmm/probe.h"
 
-#define BL_ENGINE_DISKS_MAX   16
-#define BL_ENGINE_MESSAGE_MAX 512
+#define BL_ENGINE_DISKS_MAX    16
+#define BL_ENGINE_MESSAGE_MAX  512
+#define BL_ENGINE_IDENTITY_MAX 32768
 
 enum bl_disk_format { BL_DISK_RAW, BL_DISK_QCOW2 };
 
@@ -46,6 +53,8 @@ struct bl_engine_config {
     bool volatile_disk; /* nothing of the disk is needed after the VM: no flush reaches the host's disk */
     int agent_fd;       /* stream socket that becomes the guest's port boxlite.agent */
     int console_fd;     /* stream socket that the guest's console writes to */
+    int memory_fd;      /* the guest's memory, a memfd of memory_bytes that others may write before load(); -1: the engine's own */
+    bool loads;         /* nothing is booted: the VM waits for load() */
 };
 
 /* How a VM ended. */
@@ -60,6 +69,8 @@ struct bl_engine;
 struct bl_engine_events {
     /* The VM is no more and its process, if it had one, is reaped. @message: what happened, one line, for END_FAILED */
     void (*ended)(enum bl_engine_end how, const char *message, void *data);
+    /* save() is done, and the VM stands still until resume(). @error: NULL: all is written; else why it is not */
+    void (*saved)(const char *error, void *data);
 };
 
 enum bl_engine_stop {
@@ -99,9 +110,27 @@ int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice,
 int bl_engine_quiesce(struct bl_engine *engine, struct bl_error *err);
 int bl_engine_pause(struct bl_engine *engine, struct bl_error *err);
 int bl_engine_resume(struct bl_engine *engine, struct bl_error *err);
-/* bl_engine_save() / bl_engine_load() - A paused VM's state, to and from a descriptor. Return: 0; -1 */
+/*
+ * bl_engine_save() - Stop the VM and write its state, all but the memory, to a descriptor from where that stands
+ * @fd: of a file; stays the caller's, whose offset is behind the state when it is done
+ * Return: 0: events->saved() follows; -1: the VM runs on
+ */
 int bl_engine_save(struct bl_engine *engine, int fd, struct bl_error *err);
+/*
+ * bl_engine_load() - Take over a state that save() wrote, and go on; the memory is in place
+ * @fd: of a file that stands where the state begins; stays the caller's, who leaves its offset alone from now on
+ * Return: 0: a state that can't be taken over ends the VM; -1
+ */
 int bl_engine_load(struct bl_engine *engine, int fd, struct bl_error *err);
+/*
+ * bl_engine_identity() - All that a saved state depends on, as text, to be compared for equality
+ *
+ * Files are named by what tells one version from the next (device, inode, size, time of change), not by their content. A state is
+ * of no use after the host was booted anew: that is for the caller to see to.
+ *
+ * Return: 0; -1: something can't be looked at, or no room in @out
+ */
+int bl_engine_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out);
 /* bl_engine_stop() - End the VM; events->ended() follows. May be called again with more force. */
 void bl_engine_stop(struct bl_engine *engine, enum bl_engine_stop how);
 /* bl_engine_free() - Give everything back; a VM that still runs is killed and reaped. NULL: nothing happens */

@@ -98,6 +98,7 @@ static void test_arguments(void **state)
         .command_line = "quiet",
         .disks = {{.fd = 10, .format = BL_DISK_RAW}, {.fd = 11, .format = BL_DISK_QCOW2}, {.fd = 12, .format = BL_DISK_QCOW2}},
         .disk_count = 3,
+        .memory_fd = -1,
     };
 
     (void)state;
@@ -108,6 +109,7 @@ static void test_arguments(void **state)
     assert_string_equal(argv[0], "/usr/bin/qemu");
     assert_string_equal(after(argv, "-name", 0), "guest=a,,b");
     assert_string_equal(after(argv, "-m", 0), "262144K");
+    assert_string_equal(after(argv, "-object", 0), "rng-builtin,id=random");
     assert_string_equal(after(argv, "-accel", 0), "tcg,thread=single");
     assert_non_null(strstr(after(argv, "-sandbox", 0), "spawn=deny"));
     assert_non_null(strstr(after(argv, "-append", 0), "tsc_early_khz=2000000 lpj=8000000"));
@@ -115,7 +117,7 @@ static void test_arguments(void **state)
     assert_non_null(strstr(after(argv, "-machine", 0), "acpi=on")); /* for a kernel that is not known to do without */
 
     /* Node by node: each overlay names what is under it, and only the last file is written. */
-    assert_string_equal(after(argv, "-add-fd", 2), "fd=8,set=3");
+    assert_string_equal(after(argv, "-add-fd", 2), "fd=9,set=3");
     assert_non_null(strstr(after(argv, "-blockdev", 0), "\"filename\":\"/dev/fdset/1\",\"locking\":\"on\",\"read-only\":true"));
     assert_non_null(strstr(after(argv, "-blockdev", 1), "\"driver\":\"raw\""));
     assert_null(strstr(after(argv, "-blockdev", 1), "backing"));
@@ -141,6 +143,17 @@ static void test_arguments(void **state)
     assert_null(strstr(after(argv, "-append", 0), "tsc"));
     for (char **word = argv; *word; word++)
         assert_string_not_equal(*word, "-sandbox");
+    bl_strings_free(argv);
+
+    /* Memory of the owner's is shared with him; a machine that goes on from a state needs no kernel. */
+    config.memory_fd = 20;
+    config.loads = true;
+    argv = bl_qemu_arguments(&choice, &config, 2000000);
+    assert_non_null(argv);
+    assert_string_equal(after(argv, "-object", 0), "memory-backend-file,id=memory,size=262144K,mem-path=/proc/self/fd/6,share=on");
+    assert_non_null(strstr(after(argv, "-machine", 0), ",memory-backend=memory"));
+    assert_string_equal(after(argv, "-incoming", 0), "defer");
+    assert_string_equal(after(argv, "-kernel", 0), "");
     bl_strings_free(argv);
 }
 

@@ -42,7 +42,8 @@ __attribute__((noreturn)) static void start_and_wait(int agent_fd, int console_f
                                       .initramfs = "/nonexistent",
                                       .command_line = "",
                                       .agent_fd = agent_fd,
-                                      .console_fd = console_fd};
+                                      .console_fd = console_fd,
+                                      .memory_fd = -1};
     struct bl_engine_choice choice = {0};
     struct bl_engine *engine = NULL;
     struct bl_loop loop;

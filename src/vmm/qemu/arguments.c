@@ -23,6 +23,10 @@
  * spelled out; "backing" names a node (or null), so the name in a qcow2 header is never followed. QEMU locks the files itself
  * (open-file-description locks on bytes 100 and up); as the descriptors are closed here once QEMU has them, the locks end with it.
  * A full host disk is an I/O error in the guest (werror=report), not a VM that stands still for ever, which is QEMU's default.
+ *
+ * Memory that the owner made is opened through /proc/self/fd, as QEMU 7.2 takes a path only, and mapped shared. (Mapped privately,
+ * from a file that several VMs share, it would save a copy; but what the guest's balloon gives back is punched out of the file
+ * itself.) A VM that loads a state gets no kernel: what it needs of that is in its memory.
  */
 #include "vmm/qemu/arguments.h"
 
@@ -30,10 +34,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
 #include "vmm/kernel_file.h"
+#include "vmm/qemu/qemu.h"
 
 #define GUEST_HZ 250 /* CONFIG_HZ of both kernels */
 
@@ -129,6 +135,17 @@ static void add_escaped(struct list *list, const char *option, const char *befor
     free(text);
 }
 
+/* add_memory() - How much, and whose. */
+static void add_memory(struct list *list, const struct bl_engine_config *config)
+{
+    unsigned long long kib = config->memory_bytes / 1024;
+
+    add_option(list, "-m", "%lluK", kib);
+    if (config->memory_fd >= 0)
+        add_option(list, "-object", "memory-backend-file,id=memory,size=%lluK,mem-path=/proc/self/fd/%d,share=on", kib,
+                   BL_QEMU_FD_MEMORY);
+}
+
 char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_engine_config *config, unsigned long tsc_khz)
 {
     struct list list = {0};
@@ -143,7 +160,8 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
     add_option(&list, "-display", "none");
     if (!config->unconfined)
         add_option(&list, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    add_option(&list, "-machine", "microvm,acpi=%s,isa-serial=off,rtc=on,pit=on,pic=on", takes_devices ? "off" : "on");
+    add_option(&list, "-machine", "microvm,acpi=%s,isa-serial=off,rtc=on,pit=on,pic=on%s", takes_devices ? "off" : "on",
+               config->memory_fd >= 0 ? ",memory-backend=memory" : "");
     if (choice->kvm) {
         add_option(&list, "-accel", "kvm");
         add_option(&list, "-cpu", "host");
@@ -155,17 +173,60 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
                      config->cpus == 1 && takes_devices ? " nolapic_timer" : "");
     }
     add_option(&list, "-smp", "%u", config->cpus);
-    add_option(&list, "-m", "%lluK", (unsigned long long)(config->memory_bytes / 1024));
+    add_memory(&list, config);
     add_option(&list, "-chardev", "socket,id=qmp,fd=%d", BL_QEMU_FD_QMP);
     add_option(&list, "-mon", "chardev=qmp,mode=control");
-    add_option(&list, "-kernel", "%s", config->kernel);
-    add_option(&list, "-initrd", "%s", config->initramfs);
-    add_option(&list, "-append", "console=hvc0 reboot=t panic=-1 no_timer_check%s %s", clocks, config->command_line);
+    if (config->loads) {
+        add_option(&list, "-incoming", "defer");
+    } else {
+        add_option(&list, "-kernel", "%s", config->kernel);
+        add_option(&list, "-initrd", "%s", config->initramfs);
+        add_option(&list, "-append", "console=hvc0 reboot=t panic=-1 no_timer_check%s %s", clocks, config->command_line);
+    }
     add_devices(&list, config);
     if (!list.failed)
         return list.items;
     bl_strings_free(list.items);
     return NULL;
+}
+
+/* put_file() - Which version of a file this is. Return: 0; -1 */
+static int put_file(struct bl_buffer *out, const char *what, const char *path)
+{
+    char line[PATH_MAX + 160];
+    struct stat file;
+
+    if (stat(path, &file) < 0)
+        return -1;
+
+    int length = snprintf(line, sizeof line, "%s %s: %llu:%llu %lld bytes, changed %lld.%09ld\n", what, path,
+                          (unsigned long long)file.st_dev, (unsigned long long)file.st_ino, (long long)file.st_size,
+                          (long long)file.st_ctim.tv_sec, file.st_ctim.tv_nsec);
+
+    return length < (int)sizeof line ? bl_buffer_append(out, line, (size_t)length) : -1;
+}
+
+int bl_qemu_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out)
+{
+    /* Disks are another box's and so is the name; the frequency of the counter is measured anew each time, and never the same. */
+    struct bl_engine_config machine = *config;
+
+    machine.name = "";
+    machine.disk_count = config->disk_count ? 1 : 0;
+    machine.disks[0] = (struct bl_engine_disk){.fd = -1, .format = BL_DISK_RAW};
+    machine.volatile_disk = false;
+    machine.memory_fd = 0;
+    machine.loads = false;
+
+    cleanup_strings char **argv = bl_qemu_arguments(choice, &machine, 0);
+
+    if (!argv || put_file(out, "program", choice->program) < 0 || put_file(out, "kernel", config->kernel) < 0 ||
+        put_file(out, "initramfs", config->initramfs) < 0)
+        return -1;
+    for (char **argument = argv; *argument; argument++)
+        if (bl_buffer_append(out, *argument, strlen(*argument)) < 0 || bl_buffer_append(out, "\n", 1) < 0)
+            return -1;
+    return 0;
 }
 
 #ifdef __x86_64__

@@ -6,7 +6,7 @@
 #include "vmm/engine.h"
 
 /* Numbers that the descriptors have in QEMU. */
-enum bl_qemu_fd { BL_QEMU_FD_QMP = 3, BL_QEMU_FD_AGENT, BL_QEMU_FD_CONSOLE, BL_QEMU_FD_DISKS };
+enum bl_qemu_fd { BL_QEMU_FD_QMP = 3, BL_QEMU_FD_AGENT, BL_QEMU_FD_CONSOLE, BL_QEMU_FD_MEMORY, BL_QEMU_FD_DISKS };
 
 /*
  * bl_qemu_arguments() - Build argv

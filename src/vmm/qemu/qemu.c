@@ -9,6 +9,10 @@
  *
  * Three descriptors watch the child: a pidfd for its end, its standard error for the reason (the last line is kept), and QMP for
  * how a guest ended. The pidfd decides; the others are read out after it.
+ *
+ * A VM is saved and loaded by what QEMU calls a migration, to and from a file, without its memory, which is shared with us (the
+ * capability x-ignore-shared). It is not stopped before: QEMU does that itself at the end, and remembers that it had run, so that
+ * the one that loads the state goes on by itself.
  */
 #include "vmm/qemu/qemu.h"
 
@@ -44,6 +48,9 @@ struct qemu {
     void *data;
     pid_t pid; /* 0: reaped */
     bool stopping;
+    bool saves;               /* saved() is owed */
+    bool loads;               /* a state was given to it, and not taken over yet */
+    char refused[256];        /* why it was not */
     struct bl_source process; /* the pidfd */
     struct bl_source errors;  /* QEMU's standard output and error */
     struct bl_buffer said;
@@ -130,6 +137,8 @@ static void on_process(struct bl_source *source, uint32_t events)
     bl_qmp_drain(&qemu->qmp);
     if (qemu->stopping)
         how = BL_ENGINE_END_KILLED;
+    else if (qemu->refused[0])
+        snprintf(message, sizeof message, "the emulator (QEMU) does not take the saved state over: %s", qemu->refused);
     else if (status.si_code == CLD_EXITED && status.si_status == 0)
         how = BL_ENGINE_END_GUEST;
     else
@@ -171,7 +180,73 @@ static void qemu_free(struct bl_engine *engine)
     free(qemu);
 }
 
-static const struct bl_engine_ops qemu_ops = {.name = "qemu", .stop = qemu_stop, .free = qemu_free};
+/* end_save() - Tell the owner, once. */
+static void end_save(struct qemu *qemu, const char *error)
+{
+    if (!qemu->saves)
+        return;
+    qemu->saves = false;
+    qemu->events.saved(error, qemu->data);
+}
+
+static void on_refused(const char *reason, void *data)
+{
+    struct qemu *qemu = data;
+
+    if (qemu->loads && !qemu->refused[0]) {
+        snprintf(qemu->refused, sizeof qemu->refused, "%s", reason);
+        signal_process(qemu, SIGKILL);
+    }
+    end_save(qemu, reason);
+}
+
+static void on_migrated(bool completed, void *data)
+{
+    struct qemu *qemu = data;
+
+    /* A state that can't be loaded is QEMU's end. */
+    qemu->loads = qemu->loads && !completed;
+    end_save(qemu, completed ? NULL : "the emulator could not write it");
+}
+
+#define CAPABILITIES                                                                                                               \
+    "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["                                                  \
+    "{\"capability\":\"x-ignore-shared\",\"state\":true},{\"capability\":\"events\",\"state\":true}]}}\n"
+#define GETFD "{\"execute\":\"getfd\",\"arguments\":{\"fdname\":\"state\"}}\n"
+
+static int qemu_save(struct bl_engine *engine, int fd, struct bl_error *err)
+{
+    static const char commands[] = GETFD CAPABILITIES "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"fd:state\"}}\n";
+    struct qemu *qemu = (struct qemu *)engine;
+
+    if (bl_qmp_send(&qemu->qmp, commands, fd) < 0)
+        return bl_fail(err, BL_ENGINE, errno, "tell the emulator to save the VM");
+    qemu->saves = true;
+    return 0;
+}
+
+static int qemu_load(struct bl_engine *engine, int fd, struct bl_error *err)
+{
+    static const char commands[] = GETFD CAPABILITIES "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"fd:state\"}}\n";
+    struct qemu *qemu = (struct qemu *)engine;
+
+    if (bl_qmp_send(&qemu->qmp, commands, fd) < 0)
+        return bl_fail(err, BL_ENGINE, errno, "tell the emulator to load a saved VM");
+    qemu->loads = true;
+    return 0;
+}
+
+static int qemu_resume(struct bl_engine *engine, struct bl_error *err)
+{
+    struct qemu *qemu = (struct qemu *)engine;
+
+    if (bl_qmp_send(&qemu->qmp, "{\"execute\":\"cont\"}\n", -1) == 0)
+        return 0;
+    return bl_fail(err, BL_ENGINE, errno, "tell the emulator to go on");
+}
+
+static const struct bl_engine_ops qemu_ops = {
+    .name = "qemu", .resume = qemu_resume, .save = qemu_save, .load = qemu_load, .stop = qemu_stop, .free = qemu_free};
 
 /* child_fail() - In the child: say why on standard error, which the parent keeps, and end. */
 __attribute__((noreturn)) static void child_fail(const char *what)
@@ -226,7 +301,8 @@ __attribute__((noreturn)) static void run_child(pid_t parent, char **argv, int *
 static pid_t fork_qemu(char **argv, const struct bl_engine_config *config, int qmp_fd, int error_fd, int *pidfd)
 {
     cleanup_close int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int fds[CHILD_FDS_MAX] = {null_fd, error_fd, error_fd, qmp_fd, config->agent_fd, config->console_fd};
+    int memory_fd = config->memory_fd < 0 ? null_fd : config->memory_fd;
+    int fds[CHILD_FDS_MAX] = {null_fd, error_fd, error_fd, qmp_fd, config->agent_fd, config->console_fd, memory_fd};
     pid_t parent = getpid();
 
     if (null_fd < 0)
@@ -261,13 +337,16 @@ static int watch(struct qemu *qemu, struct bl_loop *loop, int pidfd, int error_f
     qemu->errors = (struct bl_source){.fd = error_fd, .events = EPOLLIN, .ready = on_errors, .data = qemu};
     if (bl_qmp_init(&qemu->qmp, loop, qmp_fd) < 0 || bl_set_nonblocking(error_fd) < 0)
         return -1;
+    qemu->qmp.refused = on_refused;
+    qemu->qmp.migrated = on_migrated;
+    qemu->qmp.data = qemu;
     return bl_source_add(loop, &qemu->process) < 0 ? -1 : bl_source_add(loop, &qemu->errors);
 }
 
 int bl_qemu_start(struct bl_loop *loop, const struct bl_engine_choice *choice, const struct bl_engine_config *config,
                   const struct bl_engine_events *events, void *data, struct bl_engine **out, struct bl_error *err)
 {
-    cleanup_strings char **argv = bl_qemu_arguments(choice, config, choice->kvm ? 0 : bl_qemu_tsc_khz());
+    cleanup_strings char **argv = bl_qemu_arguments(choice, config, choice->kvm || config->loads ? 0 : bl_qemu_tsc_khz());
     struct qemu *qemu = calloc(1, sizeof *qemu);
     int errors[2] = {-1, -1}, qmp[2] = {-1, -1}, pidfd = -1, failed = -1;
 

@@ -8,5 +8,7 @@
 /* bl_qemu_start() - As bl_engine_start(); the config's descriptors stay the caller's to close. */
 int bl_qemu_start(struct bl_loop *loop, const struct bl_engine_choice *choice, const struct bl_engine_config *config,
                   const struct bl_engine_events *events, void *data, struct bl_engine **out, struct bl_error *err);
+/* bl_qemu_identity() - As bl_engine_identity(). */
+int bl_qemu_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out);
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * qmp.c - listening to QEMU
+ * qmp.c - listening to QEMU, and telling it
  *
- * QEMU greets, and after "qmp_capabilities" sends events, one JSON object a line. Only events are looked at. What QEMU says is
- * bounded but not trusted: a guest may have taken it over. A line that is too long or no JSON ends the listening, not the VM.
+ * QEMU greets, and after "qmp_capabilities" sends events, one JSON object a line. It need not be waited for: commands may be in the
+ * socket before it has begun, and are carried out in their order. Answers without an error say nothing new; what is waited for
+ * comes as an event. What QEMU says is bounded but not trusted: a guest may have taken it over. A line that is too long or no JSON
+ * ends the listening, not the VM.
  */
 #include "vmm/qemu/qmp.h"
 
@@ -35,20 +37,34 @@ static void take_event(struct bl_qmp *qmp, const char *event, const json_t *data
 
         bl_log(BL_LOG_ERROR, "the box's disk: input or output failed: %s", reason ? reason : "unknown");
     }
+    if (strcmp(event, "MIGRATION") == 0 && qmp->migrated) {
+        const char *status = json_string_value(json_object_get(data, "status"));
+        bool completed = status && strcmp(status, "completed") == 0;
+
+        if (completed || (status && strcmp(status, "failed") == 0))
+            qmp->migrated(completed, qmp->data);
+    }
+}
+
+static void take_error(struct bl_qmp *qmp, const json_t *error)
+{
+    const char *reason = json_string_value(json_object_get(error, "desc"));
+
+    bl_log(BL_LOG_WARN, "qemu refused a command: %s", reason ? reason : "unknown");
+    if (qmp->refused)
+        qmp->refused(reason ? reason : "unknown", qmp->data);
 }
 
 static void take_line(struct bl_qmp *qmp, const char *line, size_t length)
 {
     json_t *message = json_loadb(line, length, 0, NULL);
     const char *event = json_string_value(json_object_get(message, "event"));
-    static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
+    const json_t *error = json_object_get(message, "error");
 
-    if (json_object_get(message, "QMP"))
-        (void)!send(qmp->source.fd, hello, sizeof hello - 1, MSG_NOSIGNAL);
     if (event)
         take_event(qmp, event, json_object_get(message, "data"));
-    if (json_object_get(message, "error"))
-        bl_log(BL_LOG_WARN, "qemu refused qmp_capabilities");
+    if (error)
+        take_error(qmp, error);
     json_decref(message);
 }
 
@@ -99,7 +115,8 @@ int bl_qmp_init(struct bl_qmp *qmp, struct bl_loop *loop, int fd)
         .source = {.fd = fd, .events = EPOLLIN, .ready = on_ready, .data = qmp},
         .in = BL_BUFFER_INIT(LINE_BYTES_MAX),
     };
-    if (bl_set_nonblocking(fd) == 0 && bl_source_add(loop, &qmp->source) == 0)
+    if (bl_set_nonblocking(fd) == 0 && bl_source_add(loop, &qmp->source) == 0 &&
+        bl_qmp_send(qmp, "{\"execute\":\"qmp_capabilities\"}\n", -1) == 0)
         return 0;
 
     int saved = errno;
@@ -107,6 +124,35 @@ int bl_qmp_init(struct bl_qmp *qmp, struct bl_loop *loop, int fd)
     bl_qmp_finish(qmp);
     errno = saved;
     return -1;
+}
+
+int bl_qmp_send(struct bl_qmp *qmp, const char *commands, int fd)
+{
+    struct iovec part = {.iov_base = (char *)(uintptr_t)commands, .iov_len = strlen(commands)};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof control.space;
+
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    }
+
+    /* A few hundred bytes, into a socket that is empty: they fit, or QEMU does not read at all. */
+    ssize_t n = sendmsg(qmp->source.fd, &message, MSG_NOSIGNAL);
+
+    if (n >= 0 && (size_t)n < part.iov_len)
+        errno = EAGAIN;
+    return n == (ssize_t)part.iov_len ? 0 : -1;
 }
 
 void bl_qmp_finish(struct bl_qmp *qmp)
