@@ -125,12 +125,42 @@ static int grow(const uint8_t *super, uint64_t wanted_bytes, uint64_t device_byt
     return 0;
 }
 
-/* read_super() - The superblock; that of a mounted file system is in memory already. Return: 0; -1 */
-static int read_super(uint8_t *super, uint64_t *device_bytes, struct bl_error *err)
+/* open_disk() - Wait for the disk and look at its size. Return: descriptor; -1 */
+static int open_disk(uint64_t *bytes, struct bl_error *err)
 {
+    if (bl_system_wait_for_disk(bl_deadline_in(DISK_WAIT_MS), err) < 0)
+        return -1;
+
     cleanup_close int fd = open(BL_DISK_DEVICE, O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0 || pread(fd, super, SUPER_BYTES, SUPER_OFFSET) != SUPER_BYTES || ioctl(fd, BLKGETSIZE64, device_bytes) < 0)
+    if (fd >= 0 && ioctl(fd, BLKGETSIZE64, bytes) == 0)
+        return bl_steal_fd(&fd);
+    return bl_fail(err, BL_STORAGE, errno, "open the disk");
+}
+
+/*
+ * open_own_disk() - Open the disk, which has to be as large as CONFIG says
+ *
+ * The kernel looked at its size when the machine booted. If it went on from a saved state as another box, with a disk of another
+ * size, the driver is let go of the device and looks again.
+ *
+ * Return: descriptor; -1
+ */
+static int open_own_disk(uint64_t wanted_bytes, uint64_t *bytes, struct bl_error *err)
+{
+    int fd = open_disk(bytes, err);
+
+    if (fd < 0 || !wanted_bytes || *bytes == wanted_bytes)
+        return fd;
+    close(fd);
+    bl_system_renew_disk();
+    return open_disk(bytes, err);
+}
+
+/* read_super() - The superblock; that of a mounted file system is in memory already. Return: 0; -1 */
+static int read_super(int disk, uint8_t *super, struct bl_error *err)
+{
+    if (pread(disk, super, SUPER_BYTES, SUPER_OFFSET) != SUPER_BYTES)
         return bl_fail(err, BL_STORAGE, errno, "read the disk");
     return bl_get_le16(super + SUPER_MAGIC) == SUPER_MAGIC_VALUE
                ? 0
@@ -141,18 +171,19 @@ static int mount_disk(uint64_t wanted_bytes, struct bl_error *err)
 {
     uint8_t super[SUPER_BYTES];
     uint64_t device_bytes = 0;
+    cleanup_close int disk = open_own_disk(wanted_bytes, &device_bytes, err);
 
-    if (bl_system_wait_for_disk(bl_deadline_in(DISK_WAIT_MS), err) < 0)
+    if (disk < 0)
         return -1;
     mkdir(BL_BOX_ROOT, 0755);
     if (mount(BL_DISK_DEVICE, BL_BOX_ROOT, "ext4", MS_NODEV | MS_NOATIME, MOUNT_OPTIONS) < 0) {
         int failed = errno;
 
-        return read_super(super, &device_bytes, err) < 0 ? -1 : bl_fail(err, BL_STORAGE, failed, "mount the disk");
+        return read_super(disk, super, err) < 0 ? -1 : bl_fail(err, BL_STORAGE, failed, "mount the disk");
     }
     if (!wanted_bytes)
         return 0;
-    return read_super(super, &device_bytes, err) < 0 ? -1 : grow(super, wanted_bytes, device_bytes, err);
+    return read_super(disk, super, err) < 0 ? -1 : grow(super, wanted_bytes, device_bytes, err);
 }
 
 int bl_settings_apply(struct bl_agent *agent, const struct bl_frame *config, struct bl_error *err)

@@ -184,6 +184,31 @@ int bl_system_wait_for_disk(int64_t deadline_ms, struct bl_error *err)
     return wait_for_device(find_disk, BL_DISK_DEVICE, deadline_ms, err);
 }
 
+/* tell_driver() - Write the name of a device to a file of its driver. Return: 0; -1 with errno */
+static int tell_driver(const char *file, const char *device)
+{
+    cleanup_close int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+    return fd < 0 ? -1 : bl_write_all(fd, device, strlen(device));
+}
+
+void bl_system_renew_disk(void)
+{
+    char target[256];
+    ssize_t length = readlink("/sys/block/" BL_DISK_NAME "/device", target, sizeof target - 1);
+
+    if (length <= 0)
+        return;
+    target[length] = '\0';
+
+    const char *slash = strrchr(target, '/');
+    const char *device = slash ? slash + 1 : target;
+
+    if (tell_driver("/sys/bus/virtio/drivers/virtio_blk/unbind", device) < 0 ||
+        tell_driver("/sys/bus/virtio/drivers/virtio_blk/bind", device) < 0)
+        bl_say("the disk's driver can't be started anew: %s", strerror(errno));
+}
+
 void bl_system_loopback(void)
 {
     cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

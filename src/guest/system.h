@@ -18,11 +18,14 @@ int bl_system_load_modules(struct bl_error *err);
 int bl_system_open_port(const char *name, int64_t deadline_ms, struct bl_error *err);
 /* bl_system_wait_for_disk() - Wait for the first virtio disk, BL_DISK_DEVICE. Return: 0; -1 */
 int bl_system_wait_for_disk(int64_t deadline_ms, struct bl_error *err);
+/* bl_system_renew_disk() - Take the disk's driver off it and put it back, so that it learns the size anew. */
+void bl_system_renew_disk(void);
 /* bl_system_loopback() - Bring the interface `lo` up; a kernel without a network is no error. */
 void bl_system_loopback(void);
 /* bl_system_power_off() - End the machine; does not return. */
 _Noreturn void bl_system_power_off(void);
 
-#define BL_DISK_DEVICE "/dev/vda"
+#define BL_DISK_NAME   "vda"
+#define BL_DISK_DEVICE "/dev/" BL_DISK_NAME
 
 #endif
