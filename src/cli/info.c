@@ -43,6 +43,9 @@ static int run_info(struct bl_cli *cli, void *data)
     json_object_set_new(object, "boxesConfigured", json_integer(info.configured));
     json_object_set_new(object, "imagesCount", json_integer(info.images));
     json_object_set_new(object, "imagesBytes", json_integer((json_int_t)bl_images_usage(bl_runtime_images(cli->runtime))));
+    json_object_set_new(object, "templates", json_string(info.templates_wanted ? "on" : "off"));
+    json_object_set_new(object, "templatesCount", json_integer(info.templates));
+    json_object_set_new(object, "templatesBytes", json_integer((json_int_t)info.templates_bytes));
     if (values->format && !strcmp(values->format, "json"))
         bl_json_print(stdout, object);
     else
@@ -70,7 +73,7 @@ const struct bl_command bl_command_info = {
     .name = "info",
     .summary = "Show what this machine and this home have",
     .usage = "[OPTIONS]",
-    .about = "Which engine runs the boxes and why, which guest kernel is used, how many boxes and images there are.",
+    .about = "Which engine runs the boxes and why, which guest kernel is used, and what this home holds.",
     .example = "boxlite info",
     .options = options,
     .values_bytes = sizeof(struct info_values),

@@ -76,6 +76,9 @@ struct bl_runtime_info {
     char *runtime_dir;
     unsigned int boxes, running, stopped, configured; /* stopped counts failed ones too: the three sum to boxes */
     unsigned int images;
+    bool templates_wanted;  /* BOXLITE_TEMPLATES */
+    unsigned int templates; /* saved machines that starts go on from */
+    uint64_t templates_bytes;
 };
 int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out, struct bl_error *err);
 void bl_runtime_info_free(struct bl_runtime_info *info);

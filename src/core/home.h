@@ -7,9 +7,13 @@
  *     db/          the database (core/store.h)
  *     boxes/<id>/  one box: its locks, sockets, disks and logs (proto/launch.h names the files)
  *     images/      the image part's (image/image.h)
+ *     templates/   saved machines, the shim's (shim/template.h)
  */
 #ifndef BL_CORE_HOME_H
 #define BL_CORE_HOME_H
+
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -44,5 +48,10 @@ struct bl_guest_files {
  */
 int bl_guest_files_find(const char *runtime_dir, struct bl_guest_files *out, struct bl_error *err);
 void bl_guest_files_free(struct bl_guest_files *files);
+
+/* bl_templates_wanted() - What BOXLITE_TEMPLATES says; on by default. Return: 0; -1: BL_CONFIG */
+int bl_templates_wanted(bool *out, struct bl_error *err);
+/* bl_templates_usage() - How many saved machines there are, and what they take on the disk. */
+void bl_templates_usage(int home_fd, unsigned int *count, uint64_t *bytes);
 
 #endif

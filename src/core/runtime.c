@@ -243,10 +243,11 @@ int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out,
 
     *out = (struct bl_runtime_info){0};
     if (bl_runtime_check(runtime, err) < 0 || count_boxes(runtime, out, err) < 0 ||
-        bl_images_list(runtime->images, &images, &count, err) < 0)
+        bl_templates_wanted(&out->templates_wanted, err) < 0 || bl_images_list(runtime->images, &images, &count, err) < 0)
         return -1;
     bl_image_free_list(images, count);
     out->images = (unsigned int)count;
+    bl_templates_usage(runtime->home_fd, &out->templates, &out->templates_bytes);
     bl_engine_probe(&engine);
     bl_guest_files_find(runtime->runtime_dir, &guest, NULL);
     out->engine = *engine.name ? strdup(engine.name) : NULL;

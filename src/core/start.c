@@ -53,6 +53,7 @@ struct start {
     bool detached;
     uint32_t restarts;  /* how often its policy has started it again, this time included */
     int64_t timeout_ms; /* -1: none */
+    bool templates;     /* may go on from a saved machine, or keep one */
     int64_t log_offset; /* where this start's lines begin in shim.log */
     struct bl_spawned shim;
     struct bl_child *child;
@@ -106,9 +107,10 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
     cleanup_free char *box_dir = bl_format("%s/boxes/%s", start->runtime->home, record->id);
     uint64_t capabilities;
     bool has_capabilities = bl_capabilities_resolve(record->cap_add, record->cap_drop, &capabilities);
+    cleanup_free char *templates = bl_format("%s/" BL_DIR_TEMPLATES, start->runtime->home);
     char id[sizeof record->id];
 
-    if (!box_dir)
+    if (!box_dir || !templates)
         return bl_fail_memory(err);
     memcpy(id, record->id, sizeof id);
 
@@ -119,6 +121,7 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
         .engine = record->engine,
         .kernel = record->kernel ? record->kernel : guest->kernel,
         .initramfs = guest->initramfs,
+        .templates = start->templates ? templates : NULL,
         .memory_bytes = (uint64_t)record->memory_mib << 20,
         .disk_bytes = record->disk_bytes,
         .cpus = record->cpus,
@@ -459,7 +462,7 @@ int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_s
 
     struct start start = {.runtime = runtime, .record = &record, .options = options, .exit_code = EXIT_START_FAILED};
 
-    if (start_timeout(options, &start.timeout_ms, err) < 0 ||
+    if (start_timeout(options, &start.timeout_ms, err) < 0 || bl_templates_wanted(&start.templates, err) < 0 ||
         bl_change_begin(runtime, name, BL_NEVER, options->cancel_fd, &lock_fd, &record, &verdict, err) < 0)
         return -1;
     BL_CRASH_POINT("start:locked");

@@ -33,6 +33,7 @@ enum launch_tag {
     LAUNCH_RESTART_MOST,
     LAUNCH_RESTARTS,
     LAUNCH_AUTO_STOP,
+    LAUNCH_TEMPLATES,
     LAUNCH_TAG_END
 };
 
@@ -81,6 +82,7 @@ int bl_launch_encode(struct bl_buffer *out, const struct bl_launch *launch)
     failed |= bl_field_put_string(&fields, LAUNCH_INITRAMFS, launch->initramfs);
     failed |= bl_field_put_string(&fields, LAUNCH_KERNEL_ARGS, launch->kernel_args);
     failed |= bl_field_put_string(&fields, LAUNCH_HOSTNAME, launch->hostname);
+    failed |= bl_field_put_string(&fields, LAUNCH_TEMPLATES, launch->templates);
     failed |= put_numbers(&fields, launch);
     failed |= bl_open_encode(&workload, &launch->workload);
     failed |= bl_field_put_bytes(&fields, LAUNCH_WORKLOAD, bl_buffer_data(&workload), workload.length);
@@ -148,6 +150,14 @@ static int take_number(const struct bl_field *field, struct bl_launch *launch)
     }
 }
 
+static int take_text(const struct bl_field *field, char **out)
+{
+    if (*out)
+        return -1;
+    *out = bl_field_string(field, BL_ARG_BYTES_MAX);
+    return *out ? 0 : -1;
+}
+
 static int take_field(const struct bl_field *field, struct bl_launch *launch)
 {
     char **const texts[] = {
@@ -158,12 +168,10 @@ static int take_field(const struct bl_field *field, struct bl_launch *launch)
 
     if (field->tag < LAUNCH_BOX_ID || field->tag >= LAUNCH_TAG_END)
         return 0;
-    if (field->tag <= LAUNCH_HOSTNAME) {
-        if (*texts[field->tag])
-            return -1;
-        *texts[field->tag] = bl_field_string(field, BL_ARG_BYTES_MAX);
-        return *texts[field->tag] ? 0 : -1;
-    }
+    if (field->tag <= LAUNCH_HOSTNAME)
+        return take_text(field, texts[field->tag]);
+    if (field->tag == LAUNCH_TEMPLATES)
+        return take_text(field, &launch->templates);
     if (field->tag == LAUNCH_WORKLOAD)
         return launch->workload.kind ? -1 : bl_open_decode(field->bytes, field->length, &launch->workload);
     return take_number(field, launch);
@@ -209,6 +217,7 @@ void bl_launch_free(struct bl_launch *launch)
     free(launch->initramfs);
     free(launch->kernel_args);
     free(launch->hostname);
+    free(launch->templates);
     bl_open_free(&launch->workload);
     *launch = (struct bl_launch){.ready_fd = -1, .lifecycle_fd = -1, .creator_fd = -1};
 }

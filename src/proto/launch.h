@@ -48,6 +48,10 @@
 #define BL_FILE_CONSOLE_LOG    "logs/console.log"
 #define BL_FILE_OUTPUT_LOG     "logs/output.log"
 
+/* Saved machines, in the home: <home>/templates/<name>.template (docs/templates.md). The shim's; the library counts them. */
+#define BL_DIR_TEMPLATES   "templates"
+#define BL_TEMPLATE_SUFFIX ".template"
+
 struct bl_launch {
     char *box_id;
     char *box_dir;     /* absolute */
@@ -56,6 +60,7 @@ struct bl_launch {
     char *initramfs;   /* absolute path */
     char *kernel_args; /* appended to the command line; NULL: nothing */
     char *hostname;    /* NULL: "boxlite" */
+    char *templates;   /* absolute path of the directory of saved machines, which need not exist; NULL: none are used or made */
     uint64_t memory_bytes;
     uint64_t disk_bytes; /* virtual size of the overlay */
     uint32_t cpus;

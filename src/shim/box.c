@@ -37,10 +37,13 @@
 #include "shim/files.h"
 #include "shim/hub.h"
 #include "shim/report.h"
+#include "shim/template.h"
 #include "vmm/engine.h"
 
 /* After the workload's grace the guest may take that long to kill what is left, sync and say DOWN. */
 #define SYNC_GRACE_MS 5000
+/* A machine that goes on from a template answers within 0.1 s; after that long it is booted instead. */
+#define TEMPLATE_GRACE_MS 20000
 /* How long the engine may take to flush and close its disks after DOWN. */
 #define QUIT_GRACE_MS 10000
 
@@ -54,6 +57,9 @@ struct box {
     struct bl_engine *engine;
     struct bl_hub *hub;
     struct bl_console console;
+    struct bl_template template;
+    struct bl_timer template_deadline;
+    bool boots; /* no template is used or made: one could not be restored */
     struct bl_output_log log;
     struct bl_source signals, creator;
     struct bl_timer deadline;
@@ -309,7 +315,95 @@ static void on_settled(void *data)
         bl_loop_stop(&box->loop);
 }
 
+/* configure() - The machine that has answered becomes this box; no template is needed any more. */
+static void configure(struct box *box)
+{
+    bl_timer_cancel(&box->template_deadline);
+    bl_template_close(&box->template);
+    bl_hub_configure(box->hub);
+}
+
+/* go_on() - The machine stood still to be saved. @error: NULL: it was */
+static void go_on(struct box *box, const char *error)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (error)
+        bl_log(BL_LOG_WARN, "no template was made: %s", error);
+    if (bl_engine_resume(box->engine, &err) < 0)
+        fail(box, err.code, 125, "%s", err.message);
+    configure(box);
+}
+
+/* on_memory_saved() - The copy of the memory is complete. */
+static void on_memory_saved(const char *error, void *data)
+{
+    struct box *box = data;
+
+    if (!error && bl_template_publish(&box->template, bl_console_tail(&box->console)) == 0)
+        bl_log(BL_LOG_INFO, "kept as a template, %lld ms after the start", (long long)(bl_now_us() - box->started_us) / 1000);
+    else if (!error && errno != EEXIST)
+        error = strerror(errno);
+    go_on(box, error);
+}
+
+/* on_engine_saved() - All but the memory is written; the machine stands still. */
+static void on_engine_saved(const char *error, void *data)
+{
+    struct box *box = data;
+
+    bl_console_drain(&box->console);
+    if (error || bl_template_move(&box->template, on_memory_saved, box) < 0)
+        go_on(box, error ? error : strerror(errno));
+}
+
+static void on_hub_greeted(void *data)
+{
+    struct box *box = data;
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (box->template.loads)
+        bl_log(BL_LOG_INFO, "went on from the template %s, %lld ms after the start", box->template.name,
+               (long long)(bl_now_us() - box->started_us) / 1000);
+    if (box->template.saves && bl_engine_save(box->engine, box->template.file.fd, &err) == 0)
+        return;
+    configure(box);
+}
+
+/* on_memory_loaded() - The memory is in place: the rest of the state may follow. */
+static void on_memory_loaded(const char *error, void *data)
+{
+    struct box *box = data;
+    struct bl_error err = BL_ERROR_INIT;
+
+    if (!error && bl_engine_load(box->engine, box->template.file.fd, &err) == 0)
+        return;
+    bl_log(BL_LOG_WARN, "the template can't be loaded: %s", error ? error : err.message);
+    kill_engine(box);
+}
+
+static void on_template_deadline(struct bl_timer *timer)
+{
+    struct box *box = timer->data;
+
+    bl_log(BL_LOG_WARN, "the machine from the template does not answer");
+    kill_engine(box);
+}
+
+/* load_template() - Begin to copy it, while the engine starts. */
+static void load_template(struct box *box)
+{
+    const struct bl_buffer *console = &box->template.file.console;
+
+    bl_console_add(&box->console, (const char *)bl_buffer_data(console), console->length);
+    box->template_deadline = (struct bl_timer){.expired = on_template_deadline, .data = box};
+    bl_timer_set(&box->loop, &box->template_deadline, bl_deadline_in(TEMPLATE_GRACE_MS));
+    if (bl_template_move(&box->template, on_memory_loaded, box) < 0)
+        on_memory_loaded(strerror(errno), box);
+}
+
 static const struct bl_hub_events hub_events = {
+    .greeted = on_hub_greeted,
     .ready = on_hub_ready,
     .workload_opened = on_workload_opened,
     .workload_exited = on_workload_exited,
@@ -339,10 +433,22 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
         box->report.type = BL_REPORT_PANIC;
 }
 
+/* boot_instead() - A machine from a template ended before it answered: boot one. Return: whether that is so */
+static bool boot_instead(struct box *box, const char *message)
+{
+    if (!box->template.loads)
+        return false;
+    bl_log(BL_LOG_WARN, "the template %s can't be restored%s%s: booting", box->template.name, *message ? ": " : "", message);
+    bl_template_reject(&box->template);
+    box->boots = true;
+    return true;
+}
+
 /*
- * fall_back() - Start the VM again without KVM, if that may help
+ * fall_back() - Start the VM again in another way, if that may help
  *
- * The trial of /dev/kvm can't foresee everything; an emulator that died before the guest said anything has touched nothing.
+ * A template can be of no use, and the trial of /dev/kvm can't foresee everything; a machine that ended before the guest said
+ * anything has touched nothing.
  *
  * Return: whether another VM is on its way
  */
@@ -350,10 +456,14 @@ static bool fall_back(struct box *box, enum bl_engine_end how, const char *messa
 {
     struct bl_error err = BL_ERROR_INIT;
 
-    if (how != BL_ENGINE_END_FAILED || !box->choice.falls_back || box->failed || bl_hub_greeted(box->hub))
+    if (box->failed || bl_hub_greeted(box->hub))
         return false;
-    bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
-    bl_engine_fall_back(&box->choice, message);
+    if (!boot_instead(box, message)) {
+        if (how != BL_ENGINE_END_FAILED || !box->choice.falls_back)
+            return false;
+        bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
+        bl_engine_fall_back(&box->choice, message);
+    }
     close_vm(box);
     if (start_vm(box, &err) == 0)
         return true;
@@ -372,6 +482,7 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     if (fall_back(box, how, message))
         return;
     BL_CRASH_POINT("shim:engine-ended");
+    bl_template_close(&box->template);
     bl_console_drain(&box->console);
     /* What the guest said before the end still counts, its EXIT above all. */
     if (box->hub)
@@ -543,7 +654,7 @@ static int connect_guest(struct box *box, struct bl_engine_config *config, struc
 /* start_vm() - Start the VM that was chosen, or choose one. Return: 0; -1 with *@err */
 static int start_vm(struct box *box, struct bl_error *err)
 {
-    static const struct bl_engine_events events = {.ended = on_engine_ended};
+    static const struct bl_engine_events events = {.ended = on_engine_ended, .saved = on_engine_saved};
     const struct bl_launch *launch = box->launch;
     __attribute__((cleanup(bl_engine_close_config))) struct bl_engine_config config = {
         .name = launch->box_id,
@@ -555,6 +666,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         .unconfined = launch->unconfined,
         .agent_fd = -1,
         .console_fd = -1,
+        .memory_fd = -1,
     };
     char command_line[2048];
     int length = snprintf(command_line, sizeof command_line, "%s%s%s", launch->debug ? "" : "quiet", launch->kernel_args ? " " : "",
@@ -569,9 +681,12 @@ static int start_vm(struct box *box, struct bl_error *err)
         connect_guest(box, &config, err) < 0)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s%s", box->choice.name, box->choice.reason, launch->unconfined ? "; security is off" : "");
+    bl_template_prepare(&box->template, &box->loop, box->boots ? NULL : launch->templates, &box->choice, &config);
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
         return -1;
     BL_CRASH_POINT("shim:engine-started");
+    if (box->template.loads)
+        load_template(box);
     if (launch->start_timeout_ms)
         set_deadline(box, launch->start_timeout_ms, on_start_deadline);
     return 0;
@@ -579,6 +694,8 @@ static int start_vm(struct box *box, struct bl_error *err)
 
 static void close_vm(struct box *box)
 {
+    bl_timer_cancel(&box->template_deadline);
+    bl_template_close(&box->template);
     bl_engine_free(box->engine);
     bl_hub_free(box->hub);
     bl_console_finish(&box->console);
@@ -630,6 +747,7 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
         .log.fd = -1,
         .signals.fd = -1,
     };
+    bl_template_init(&box->template);
     if (set_up(box, &err) < 0 || start_vm(box, &err) < 0) {
         fail(box, err.code, 125, "%s", err.message);
         if (bl_report_write(dir_fd, &box->report, &err) < 0)

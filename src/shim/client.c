@@ -188,6 +188,7 @@ static const char *not_now(const struct bl_hub *hub)
 {
     switch (hub->phase) {
     case HUB_GREETING:
+    case HUB_GREETED:
     case HUB_CONFIGURED:
         return "the box is still starting";
     case HUB_ENDING:

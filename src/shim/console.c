@@ -45,6 +45,12 @@ static void write_log(struct bl_console *console, const char *bytes, size_t leng
     console->logged += length;
 }
 
+void bl_console_add(struct bl_console *console, const char *bytes, size_t length)
+{
+    keep_tail(console, bytes, length);
+    write_log(console, bytes, length);
+}
+
 /* read_some() - Return: whether there may be more */
 static bool read_some(struct bl_console *console)
 {
@@ -60,8 +66,7 @@ static bool read_some(struct bl_console *console)
         bl_close_fd(&console->source.fd);
         return false;
     }
-    keep_tail(console, bytes, (size_t)n);
-    write_log(console, bytes, (size_t)n);
+    bl_console_add(console, bytes, (size_t)n);
     return true;
 }
 

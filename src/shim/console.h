@@ -22,6 +22,8 @@ struct bl_console {
 int bl_console_init(struct bl_console *console, struct bl_loop *loop, int fd, int log_fd);
 /* bl_console_drain() - Read what is there. */
 void bl_console_drain(struct bl_console *console);
+/* bl_console_add() - Take bytes as if the guest had written them. */
+void bl_console_add(struct bl_console *console, const char *bytes, size_t length);
 /* bl_console_tail() - The console's end, NUL-terminated; valid until the next read. */
 const char *bl_console_tail(const struct bl_console *console);
 /* bl_console_last_line() - The last line that says something, printable. */

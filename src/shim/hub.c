@@ -97,7 +97,8 @@ void bl_hub_tidy(struct bl_hub *hub)
         hub->events.settled(hub->data);
 }
 
-static void send_config(struct bl_hub *hub)
+/* queue_config() - Leaves with the next flush. */
+static void queue_config(struct bl_hub *hub)
 {
     cleanup_buffer struct bl_buffer fields = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
     uint8_t entropy[ENTROPY_BYTES];
@@ -243,7 +244,11 @@ static void take_frame(struct bl_hub *hub, const struct bl_frame *frame)
             bl_hub_guest_broken(hub, "it is too old to give a command other capabilities than the default ones");
             return;
         }
-        send_config(hub);
+        hub->phase = HUB_GREETED;
+        if (hub->events.greeted)
+            hub->events.greeted(hub->data);
+        else
+            queue_config(hub);
         return;
     }
     if (frame->type >= BL_FRAME_OPENED && frame->type <= BL_FRAME_EXIT && frame->stream) {
@@ -343,6 +348,14 @@ int bl_hub_new(struct bl_loop *loop, const struct bl_hub_config *config, const s
     }
     *out = hub;
     return 0;
+}
+
+void bl_hub_configure(struct bl_hub *hub)
+{
+    if (hub->phase != HUB_GREETED || hub->guest_broken)
+        return;
+    queue_config(hub);
+    bl_wire_flush(&hub->guest);
 }
 
 bool bl_hub_greeted(const struct bl_hub *hub)

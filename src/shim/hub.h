@@ -38,6 +38,8 @@ struct bl_hub_config {
 };
 
 struct bl_hub_events {
+    /* The agent answered, and waits for bl_hub_configure(). NULL: it is configured at once. */
+    void (*greeted)(void *data);
     /* The guest mounted its disk and takes streams; the workload was opened, unless it waits for an ATTACH. */
     void (*ready)(void *data);
     void (*workload_opened)(void *data);
@@ -61,6 +63,8 @@ int bl_hub_new(struct bl_loop *loop, const struct bl_hub_config *config, const s
 void bl_hub_free(struct bl_hub *hub);
 /* bl_hub_greeted() - Whether the guest's agent has answered. */
 bool bl_hub_greeted(const struct bl_hub *hub);
+/* bl_hub_configure() - Make the greeted machine this box. */
+void bl_hub_configure(struct bl_hub *hub);
 /* bl_hub_shutdown() - Ask the guest to end the workload within @grace_ms, to sync and to power off; no stream opens any more. */
 void bl_hub_shutdown(struct bl_hub *hub, uint32_t grace_ms);
 /*

@@ -57,7 +57,7 @@ struct hub_client {
     bool blocked; /* its next frame waits for room at the guest */
 };
 
-enum hub_phase { HUB_GREETING, HUB_CONFIGURED, HUB_RUNNING, HUB_ENDING, HUB_NO_GUEST };
+enum hub_phase { HUB_GREETING, HUB_GREETED, HUB_CONFIGURED, HUB_RUNNING, HUB_ENDING, HUB_NO_GUEST };
 
 struct bl_hub {
     struct bl_loop *loop;

@@ -29,7 +29,8 @@ int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice,
 
 int bl_engine_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out)
 {
-    return bl_qemu_identity(choice, config, out);
+    /* Our own monitor saves none yet. */
+    return choice->own ? -1 : bl_qemu_identity(choice, config, out);
 }
 
 void bl_engine_close_config(struct bl_engine_config *config)

@@ -128,7 +128,7 @@ int bl_engine_load(struct bl_engine *engine, int fd, struct bl_error *err);
  * Files are named by what tells one version from the next (device, inode, size, time of change), not by their content. A state is
  * of no use after the host was booted anew: that is for the caller to see to.
  *
- * Return: 0; -1: something can't be looked at, or no room in @out
+ * Return: 0; -1: the engine saves no states, something can't be looked at, or no room in @out
  */
 int bl_engine_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out);
 /* bl_engine_stop() - End the VM; events->ended() follows. May be called again with more force. */

@@ -75,6 +75,17 @@ def do_start_broken(crash):
     return crash.armed("start", NAME, env={"BOXLITE_QEMU": "/bin/false", "BOXLITE_ENGINE": "qemu"})
 
 
+def do_start_spoilt(crash):
+    """There is a template, but what it holds is no machine."""
+    crash.home.ok("run", "--rm", "busybox", "true")
+    template, = (crash.home.path / "templates").iterdir()
+    with open(template, "r+b") as file:
+        file.seek(1 << 20)
+        file.write(bytes(template.stat().st_size - (2 << 20)))
+    made(crash)
+    return crash.armed("start", NAME)
+
+
 def do_exec(crash):
     started(crash)
     return crash.armed("exec", NAME, "--", "echo", "hello")
