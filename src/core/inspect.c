@@ -119,7 +119,7 @@ int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *co
     for (size_t i = 0; i < length && !failed; i++) {
         struct bl_verdict verdict;
 
-        if (bl_judge(runtime, &records[i], BL_JUDGE_LOOK, &verdict, err) < 0) {
+        if (bl_judge(runtime, &records[i], BL_JUDGE_GLANCE, &verdict, err) < 0) {
             /* One that was removed meanwhile is none. */
             failed = err->code == BL_NOT_FOUND ? 0 : -1;
             bl_error_clear(failed ? NULL : err);

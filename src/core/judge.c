@@ -165,12 +165,33 @@ static void judge_free(struct bl_runtime *runtime, const char *id, struct bl_sta
     }
 }
 
+/*
+ * glance() - Whether one look at the shim's lock says all: it is free, and the box does not claim to run; or held, and it runs
+ *
+ * Then who changes it right now has not recorded that yet. Anything else wants both locks, the lifecycle lock first.
+ */
+static bool glance(struct bl_runtime *runtime, const char *id, struct bl_state *state, struct bl_verdict *verdict)
+{
+    pid_t holder = 0;
+    enum bl_lock_state shim = bl_shim_lock_probe(runtime->boxes_fd, id, &holder);
+
+    if (shim == BL_LOCK_FREE)
+        return !bl_state_claims_to_run(state->status);
+    if (shim == BL_LOCK_UNKNOWN || state->status != BL_BOX_RUNNING)
+        return false;
+    judge_running(runtime, id, state, holder, verdict);
+    return true;
+}
+
 /* judge_once() - Judge a state as it was read; changes it to what is true. */
 static void judge_once(struct bl_runtime *runtime, const char *id, struct bl_state *state, enum bl_judge_how how,
                        struct bl_verdict *verdict)
 {
+    if (how == BL_JUDGE_GLANCE && glance(runtime, id, state, verdict))
+        return;
+
     pid_t holder = 0;
-    enum bl_lock_state lifecycle = how == BL_JUDGE_LOOK ? bl_lifecycle_probe(runtime->boxes_fd, id) : BL_LOCK_FREE;
+    enum bl_lock_state lifecycle = how != BL_JUDGE_HOLDER ? bl_lifecycle_probe(runtime->boxes_fd, id) : BL_LOCK_FREE;
 
     if (lifecycle == BL_LOCK_UNKNOWN) {
         cannot_tell(verdict, "look at its lifecycle lock");

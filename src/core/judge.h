@@ -29,6 +29,8 @@
 
 enum bl_judge_how {
     BL_JUDGE_LOOK,   /* the caller only looks: another's lifecycle lock is respected */
+    BL_JUDGE_GLANCE, /* as LOOK, for many boxes: one that is down, or runs as recorded, costs one lock probe; busy is not told of it
+                      */
     BL_JUDGE_HOLDER, /* the caller holds the box's lifecycle lock */
 };
 

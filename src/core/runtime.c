@@ -62,7 +62,7 @@ static int judge_claims(struct bl_runtime *runtime, struct bl_error *err)
 
         adopt_child(runtime, &list[i].state.shim);
         /* One that can't be judged does not keep the others from being used. */
-        bl_judge(runtime, &list[i], BL_JUDGE_LOOK, &verdict, NULL);
+        bl_judge(runtime, &list[i], BL_JUDGE_GLANCE, &verdict, NULL);
     }
     bl_store_list_free(list, count);
     return 0;

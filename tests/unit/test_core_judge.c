@@ -15,12 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "core/change.h"
 #include "core/judge.h"
 #include "core/lock.h"
 #include "core_fixture.h"
@@ -46,9 +48,26 @@ static int teardown(void **state)
     return failed;
 }
 
+/* expect_listed() - A list finds the same, though it looks less closely. */
+static void expect_listed(enum bl_box_status status, pid_t pid)
+{
+    struct bl_box_info *list;
+    size_t count, at = 0;
+
+    assert_int_equal(bl_box_list(runtime, &list, &count, NULL), 0);
+    while (at < count && strcmp(list[at].id, id) != 0)
+        at++;
+    assert_true(at < count);
+    assert_int_equal(list[at].status, status);
+    assert_int_equal(list[at].pid, pid);
+    bl_box_list_free(list, count);
+}
+
 /* expect() - What a look at the box must find. */
 static struct bl_box_info expect(enum bl_box_status status, pid_t pid)
 {
+    expect_listed(status, pid); /* first, so that nobody has healed the record before it */
+
     struct bl_box_info info = fixture_inspect(runtime, id);
 
     if (info.status != status || info.pid != pid)
@@ -421,6 +440,79 @@ static void looks_from_many_processes_agree(void **state)
     expect_plain(BL_BOX_RUNNING, pid);
 }
 
+static unsigned int probes; /* of locks, since it was set to 0 */
+
+/* In the place of libc's: counts looks at locks. */
+int fcntl(int fd, int command, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, command);
+
+    void *argument = va_arg(arguments, void *);
+
+    va_end(arguments);
+    probes += command == F_GETLK || command == F_OFD_GETLK;
+
+    long result = syscall(SYS_fcntl, fd, command, argument);
+
+    return (int)result;
+}
+
+#define MANY    1000
+#define RUNNING 5
+
+static void list_costs(enum bl_box_status status, unsigned int most)
+{
+    struct bl_box_info *list;
+    size_t count, found = 0;
+
+    probes = 0;
+    assert_int_equal(bl_box_list(runtime, &list, &count, NULL), 0);
+    if (!probes || probes > most)
+        fail_msg("%u looks at locks for %zu boxes", probes, count);
+    for (size_t i = 0; i < count; i++)
+        found += list[i].status == status;
+    assert_int_equal(count, MANY + 1);
+    assert_int_equal(found, RUNNING);
+    bl_box_list_free(list, count);
+}
+
+/* A list of a thousand boxes looks at one lock of each that is down or runs, as recorded; and finds those that are not. */
+static void a_list_looks_at_one_lock_a_box(void **state)
+{
+    struct bl_record record = {0};
+    struct holder holders[RUNNING];
+    char running[RUNNING][BL_BOX_ID_LENGTH + 1];
+
+    (void)state;
+    assert_int_equal(bl_store_get(runtime->store, id, &record, NULL), 0);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(record.id, sizeof record.id, "many%08d", i);
+        assert_int_equal(mkdir(fixture_path(record.id, ""), 0700), 0);
+        fixture_write(record.id, BL_FILE_SHIM_LOCK, "");
+        fixture_write(record.id, BL_FILE_LIFECYCLE_LOCK, "");
+        assert_int_equal(bl_store_insert(runtime->store, &record, NULL), 0);
+        if (i < RUNNING)
+            memcpy(running[i], record.id, sizeof running[i]);
+    }
+    for (int i = 0; i < RUNNING; i++)
+        holders[i] = hold_posix(running[i]);
+    list_costs(BL_BOX_RUNNING,
+               MANY + 1 + 3 * RUNNING); /* recorded as configured: a closer look at each, and one when it is healed */
+    list_costs(BL_BOX_RUNNING, MANY + 1);
+    for (int i = RUNNING; i-- > 0;) /* the later ones have the earlier ones' pipes */
+        let_go(&holders[i]);
+    list_costs(BL_BOX_STOPPED, MANY + 1 + 2 * RUNNING);
+    list_costs(BL_BOX_STOPPED, MANY + 1);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(record.id, sizeof record.id, "many%08d", i);
+        assert_int_equal(bl_remove_dead(runtime, record.id, NULL), 0);
+    }
+    snprintf(record.id, sizeof record.id, "%s", id);
+    bl_record_free(&record);
+}
+
 int main(void)
 {
 #define ROW(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -438,6 +530,7 @@ int main(void)
         ROW(what_cannot_be_told_is_left_alone),
         ROW(a_directory_without_a_record),
         ROW(looks_from_many_processes_agree),
+        ROW(a_list_looks_at_one_lock_a_box),
     };
 
     return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
