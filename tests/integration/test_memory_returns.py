@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""test_memory_returns.py - memory that a box does not need any more goes back to the host by itself (free page reporting)"""
+import pathlib
+import resource
+import time
+
+MIB = 1 << 20
+HELD_MIB = 96
+DEADLINE_SECONDS = 120
+
+
+def family(pid):
+    """A process and all below it."""
+    children = [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                for child in (task / "children").read_text().split()]
+    return [pid] + [other for child in children for other in family(child)]
+
+
+def resident_mib(home, box):
+    """What the box takes of the host's memory: its shim, and an emulator below it. (Who is not dumpable shows no smaps.)"""
+    pages = [int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family(home.shim(box))]
+    return sum(pages) * resource.getpagesize() / MIB
+
+
+def wait_resident(home, box, fits):
+    """Nothing announces that memory goes: asks until it fits. Return: MiB"""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not fits(resident := resident_mib(home, box)):
+        assert time.monotonic() < end, f"after {DEADLINE_SECONDS} s the box takes {resident:.0f} MiB"
+        time.sleep(0.1)
+    return resident
+
+
+def test_free_pages_go_back(boxlite):
+    box = boxlite.idle("--memory", "512")
+    before = resident_mib(boxlite, box)
+    boxlite.sh(box, "mkfifo /root/go")
+    # dd holds what it read until cat takes it, and that waits for a word.
+    holder = boxlite.start("exec", box, "--", "sh", "-c", f"dd if=/dev/zero bs={HELD_MIB}M count=1 | cat /root/go - > /dev/null")
+    held = wait_resident(boxlite, box, lambda now: now >= before + HELD_MIB * 0.9)
+    boxlite.sh(box, "echo > /root/go")
+    holder.communicate(timeout=DEADLINE_SECONDS)
+    after = wait_resident(boxlite, box, lambda now: now <= held - HELD_MIB * 0.75)
+    print(f"before {before:.0f} MiB, held {held:.0f} MiB, after {after:.0f} MiB")
