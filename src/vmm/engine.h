@@ -29,6 +29,7 @@
 
 #define BL_ENGINE_DISKS_MAX    16
 #define BL_ENGINE_MESSAGE_MAX  512
+#define BL_ENGINE_DISK_SERIAL  "boxlite-root" /* at most 20 bytes; the same for every box, as a saved machine can become any */
 #define BL_ENGINE_IDENTITY_MAX 32768
 
 enum bl_disk_format { BL_DISK_RAW, BL_DISK_QCOW2 };

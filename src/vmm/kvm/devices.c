@@ -32,7 +32,7 @@ static int make_serial(struct bl_machine *machine, struct bl_engine_config *conf
 
 static int make_disk(struct bl_engine_config *config, struct bl_device **out, struct bl_error *err)
 {
-    struct bl_block_config block = {0};
+    struct bl_block_config block = {.serial = BL_ENGINE_DISK_SERIAL};
     struct bl_disk_layer layers[BL_ENGINE_DISKS_MAX];
 
     for (size_t i = 0; i < config->disk_count; i++)

@@ -97,7 +97,8 @@ static void add_disks(struct list *list, const struct bl_engine_config *config)
                    qcow2 ? "qcow2" : "raw", i, i, written ? "false" : "true", backing, cache);
     }
     if (config->disk_count)
-        add_option(list, "-device", "virtio-blk-device,drive=disk%zu,werror=report,rerror=report", config->disk_count - 1);
+        add_option(list, "-device", "virtio-blk-device,drive=disk%zu,werror=report,rerror=report,serial=%s", config->disk_count - 1,
+                   BL_ENGINE_DISK_SERIAL);
 }
 
 static void add_devices(struct list *list, const struct bl_engine_config *config)
