@@ -292,7 +292,8 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
     visit->user = strdup(info.user && *info.user ? info.user : "0:0");
 
     bool idle = info.status == BL_BOX_CONFIGURED || info.status == BL_BOX_STOPPED || info.status == BL_BOX_FAILED;
-    bool job = info.job, doomed = info.auto_remove;
+    /* One that is removed once it stops would be gone after its first copy; one that died is wanted back by its policy. */
+    bool job = info.job, stays = info.auto_remove || (info.restart.kind && info.wanted);
 
     bl_box_info_free(&info);
     if (!visit->user)
@@ -304,8 +305,7 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
                        name);
     if (bl_box_start(runtime, visit->id, &options, err) < 0)
         return -1;
-    /* One that is removed once it stops would be gone after its first copy: it runs on, as after an exec. */
-    visit->started = !doomed;
+    visit->started = !stays;
     return 0;
 }
 

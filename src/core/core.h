@@ -155,6 +155,7 @@ struct bl_box_info {
     bool job;     /* has a command of its own: exec, cp and attach never start it implicitly */
     bool detached, auto_remove, tty;
     struct bl_restart restart;
+    bool wanted;       /* it was started, and nothing has ended it since that was meant to */
     uint32_t restarts; /* how often its policy has started it again since it was started by hand; told by bl_box_inspect() only */
     int64_t auto_stop_ms, auto_delete_ms; /* 0: never */
     char **command;                       /* what the workload runs: entrypoint and command; empty: it idles */

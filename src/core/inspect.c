@@ -57,6 +57,7 @@ static int fill_info(struct bl_record *record, const struct bl_verdict *verdict,
         .tty = record->tty,
         .unconfined = record->unconfined,
         .restart = record->restart,
+        .wanted = state->wanted,
         .auto_stop_ms = record->auto_stop_ms,
         .auto_delete_ms = record->auto_delete_ms,
     };

@@ -129,6 +129,18 @@ def test_a_killed_shim_is_for_the_next_that_changes_something(boxlite):
     assert counted(boxlite, box)[:2] == ("running", 2)
 
 
+def test_a_copy_is_no_stop(boxlite):
+    """An idle box is started for a copy and stopped again, but not one that died and that its policy wants to run."""
+    box = boxlite.ok("create", "--restart", "always", "busybox").strip()
+    boxlite.ok("start", box)
+    kill_shim(boxlite, box)
+    boxlite.ok("cp", "/etc/hostname", f"{box}:/copied")
+    assert counted(boxlite, box)[0] == "running"
+    boxlite.ok("stop", box)
+    boxlite.ok("cp", f"{box}:/copied", "-")
+    assert counted(boxlite, box)[0] == "stopped"
+
+
 def test_after_the_machine_was_started(boxlite):
     boxes = {policy: policy_box(boxlite, policy, LONG) for policy in ("no", "unless-stopped")}
     stopped = {policy: policy_box(boxlite, policy, LONG, "--name", policy) for policy in ("always", "unless-stopped")}
