@@ -7,7 +7,7 @@
 
 /* One operation on one box. Which of the callbacks is set depends on its kind. */
 struct box_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     char *name;               /* id, name or prefix */
     CBoxliteOptions *options; /* create: taken from the user once it was queued */
     bool force;
@@ -18,7 +18,7 @@ struct box_op {
     CBoxStartBoxCb on_done;
 };
 
-static void dispose(struct capi_op *base)
+static void dispose(struct bl_capi_op *base)
 {
     struct box_op *op = (struct box_op *)base;
 
@@ -28,7 +28,7 @@ static void dispose(struct capi_op *base)
     free(op);
 }
 
-static void complete(struct capi_op *base, CBoxliteError *error)
+static void complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct box_op *op = (struct box_op *)base;
     CBoxHandle *box = op->box;
@@ -52,7 +52,7 @@ static int refuse_if_shut_down(CBoxliteRuntime *runtime, const char *what, struc
 
 static int make_handle(struct box_op *op, const char *id, struct bl_error *err)
 {
-    op->box = capi_new_box(op->op.runtime, id);
+    op->box = bl_capi_new_box(op->op.runtime, id);
     return op->box ? 0 : bl_fail_memory(err);
 }
 
@@ -75,10 +75,11 @@ static int create(struct box_op *op, struct bl_runtime *core, struct bl_error *e
     struct bl_box_options options;
     char id[BL_BOX_ID_LENGTH + 1];
 
-    if (refuse_if_shut_down(op->op.runtime, "create a box", err) < 0 || capi_options_fill(op->options, &options, err) < 0)
+    if (refuse_if_shut_down(op->op.runtime, "create a box", err) < 0 || bl_capi_options_fill(op->options, &options, err) < 0)
         return -1;
     /* Core knows the user's usual registries only. */
-    if (op->op.runtime->config && options.image && capi_pull(op->op.runtime, core, options.image, BL_PULL_MISSING, NULL, err) < 0) {
+    if (op->op.runtime->config && options.image &&
+        bl_capi_pull(op->op.runtime, core, options.image, BL_PULL_MISSING, NULL, err) < 0) {
         atomic_fetch_add(&op->op.runtime->boxes_failed, 1);
         return -1;
     }
@@ -112,25 +113,26 @@ static int get_or_create(struct box_op *op, struct bl_runtime *core, struct bl_e
 }
 
 /* inside() - Run a step with core at hand. */
-static int inside(struct capi_op *base, struct bl_error *err, int (*step)(struct box_op *, struct bl_runtime *, struct bl_error *))
+static int inside(struct bl_capi_op *base, struct bl_error *err,
+                  int (*step)(struct box_op *, struct bl_runtime *, struct bl_error *))
 {
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = step((struct box_op *)base, core, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static int create_work(struct capi_op *base, struct bl_error *err)
+static int create_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, create);
 }
 
-static int get_or_create_work(struct capi_op *base, struct bl_error *err)
+static int get_or_create_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, get_or_create);
 }
@@ -140,7 +142,7 @@ static int get(struct box_op *op, struct bl_runtime *core, struct bl_error *err)
     return find(op, core, op->name, err);
 }
 
-static int get_work(struct capi_op *base, struct bl_error *err)
+static int get_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, get);
 }
@@ -157,7 +159,7 @@ static int start(struct box_op *op, struct bl_runtime *core, struct bl_error *er
     return -1;
 }
 
-static int start_work(struct capi_op *base, struct bl_error *err)
+static int start_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, start);
 }
@@ -167,7 +169,7 @@ static int stop(struct box_op *op, struct bl_runtime *core, struct bl_error *err
     return bl_box_stop(core, op->name, -1, -1, err);
 }
 
-static int stop_work(struct capi_op *base, struct bl_error *err)
+static int stop_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, stop);
 }
@@ -177,16 +179,16 @@ static int remove_box(struct box_op *op, struct bl_runtime *core, struct bl_erro
     return bl_box_remove(core, op->name, op->force, err);
 }
 
-static int remove_work(struct capi_op *base, struct bl_error *err)
+static int remove_work(struct bl_capi_op *base, struct bl_error *err)
 {
     return inside(base, err, remove_box);
 }
 
 /* new_op() - @name may be NULL. Return: NULL when memory ran out */
 static struct box_op *new_op(CBoxliteRuntime *runtime, const char *name, void *user_data,
-                             int (*work)(struct capi_op *, struct bl_error *))
+                             int (*work)(struct bl_capi_op *, struct bl_error *))
 {
-    struct box_op *op = capi_new_op(sizeof *op, runtime, user_data, work, complete, dispose);
+    struct box_op *op = bl_capi_new_op(sizeof *op, runtime, user_data, work, complete, dispose);
 
     if (!op || !name)
         return op;
@@ -194,7 +196,7 @@ static struct box_op *new_op(CBoxliteRuntime *runtime, const char *name, void *u
     if (op->name)
         return op;
     dispose(&op->op);
-    capi_runtime_release(runtime);
+    bl_capi_runtime_release(runtime);
     return NULL;
 }
 
@@ -202,16 +204,16 @@ static struct box_op *new_op(CBoxliteRuntime *runtime, const char *name, void *u
 static enum BoxliteErrorCode check_creation(CBoxliteRuntime *runtime, const CBoxliteOptions *opts, bool has_cb,
                                             CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
     struct bl_box_options filled;
     struct bl_error err = BL_ERROR_INIT;
 
     if (code != BOXLITE_OK)
         return code;
     if (!opts || !has_cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", opts ? "cb" : "opts");
-    if (refuse_if_shut_down(runtime, "create a box", &err) < 0 || capi_options_fill(opts, &filled, &err) < 0)
-        return capi_report(out_error, &err);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", opts ? "cb" : "opts");
+    if (refuse_if_shut_down(runtime, "create a box", &err) < 0 || bl_capi_options_fill(opts, &filled, &err) < 0)
+        return bl_capi_report(out_error, &err);
     return BOXLITE_OK;
 }
 
@@ -219,7 +221,7 @@ static enum BoxliteErrorCode check_creation(CBoxliteRuntime *runtime, const CBox
 static enum BoxliteErrorCode post_creation(struct box_op *op, CBoxliteOptions *opts, CBoxliteError *out_error)
 {
     op->options = opts;
-    return capi_post_keeping(op->op.runtime, CAPI_LANE_LIFE, &op->op, (void **)&op->options, out_error);
+    return bl_capi_post_keeping(op->op.runtime, CAPI_LANE_LIFE, &op->op, (void **)&op->options, out_error);
 }
 
 enum BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *opts, CBoxCreateBoxCb cb, void *user_data,
@@ -233,7 +235,7 @@ enum BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptio
     struct box_op *op = new_op(runtime, NULL, user_data, create_work);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_box = cb;
     return post_creation(op, opts, out_error);
 }
@@ -249,7 +251,7 @@ enum BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *runtime, CBoxli
     struct box_op *op = new_op(runtime, NULL, user_data, get_or_create_work);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_created = cb;
     return post_creation(op, opts, out_error);
 }
@@ -257,29 +259,29 @@ enum BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *runtime, CBoxli
 enum BoxliteErrorCode boxlite_get(CBoxliteRuntime *runtime, const char *id_or_name, CBoxGetBoxCb cb, void *user_data,
                                   CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!id_or_name || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
 
     struct box_op *op = new_op(runtime, id_or_name, user_data, get_work);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_box = cb;
-    return capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
 }
 
 /* post_simple() - An operation on a handle whose callback hears only whether it worked. */
-static enum BoxliteErrorCode post_simple(CBoxHandle *handle, CBoxStartBoxCb cb, void *user_data, enum capi_lane lane,
-                                         int (*work)(struct capi_op *, struct bl_error *), CBoxliteError *out_error)
+static enum BoxliteErrorCode post_simple(CBoxHandle *handle, CBoxStartBoxCb cb, void *user_data, enum bl_capi_lane lane,
+                                         int (*work)(struct bl_capi_op *, struct bl_error *), CBoxliteError *out_error)
 {
     if (!handle || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
@@ -287,9 +289,9 @@ static enum BoxliteErrorCode post_simple(CBoxHandle *handle, CBoxStartBoxCb cb, 
     struct box_op *op = new_op(handle->runtime, handle->id, user_data, work);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_done = cb;
-    return capi_post(handle->runtime, lane, &op->op, out_error);
+    return bl_capi_post(handle->runtime, lane, &op->op, out_error);
 }
 
 enum BoxliteErrorCode boxlite_start_box(CBoxHandle *handle, CBoxStartBoxCb cb, void *user_data, CBoxliteError *out_error)
@@ -305,20 +307,20 @@ enum BoxliteErrorCode boxlite_stop_box(CBoxHandle *handle, CBoxStopBoxCb cb, voi
 enum BoxliteErrorCode boxlite_remove(CBoxliteRuntime *runtime, const char *id_or_name, int force, CBoxRemoveBoxCb cb,
                                      void *user_data, CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!id_or_name || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
 
     struct box_op *op = new_op(runtime, id_or_name, user_data, remove_work);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_done = cb;
     op->force = force != 0;
-    return capi_post(runtime, CAPI_LANE_END, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_END, &op->op, out_error);
 }
 
 char *boxlite_box_id(CBoxHandle *handle)
@@ -330,6 +332,6 @@ void boxlite_box_free(CBoxHandle *handle)
 {
     if (!handle)
         return;
-    capi_runtime_release(handle->runtime);
+    bl_capi_runtime_release(handle->runtime);
     free(handle);
 }

@@ -19,14 +19,14 @@
 #include "capi/capi.h"
 
 struct copy_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     char id[BL_BOX_ID_LENGTH + 1];
     char *from, *to;
     bool into;
     CBoxCopyCb cb;
 };
 
-static void dispose(struct capi_op *base)
+static void dispose(struct bl_capi_op *base)
 {
     struct copy_op *op = (struct copy_op *)base;
 
@@ -35,11 +35,11 @@ static void dispose(struct capi_op *base)
     free(op);
 }
 
-static int work(struct capi_op *base, struct bl_error *err)
+static int work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct copy_op *op = (struct copy_op *)base;
     struct bl_copy_options options = {.cancel_fd = base->runtime->cancel_fd};
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
@@ -47,11 +47,11 @@ static int work(struct capi_op *base, struct bl_error *err)
     int failed = op->into ? bl_copy_into(core, op->id, op->from, op->to, &options, err)
                           : bl_copy_out(core, op->id, op->from, op->to, &options, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static void complete(struct capi_op *base, CBoxliteError *error)
+static void complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     ((struct copy_op *)base)->cb(error, base->user_data);
 }
@@ -60,17 +60,17 @@ static enum BoxliteErrorCode post_copy(CBoxHandle *handle, const char *from, con
                                        void *user_data, CBoxliteError *out_error)
 {
     if (!handle || !from || !to || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !cb ? "cb" : "a path");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !cb ? "cb" : "a path");
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
 
-    struct copy_op *op = capi_new_op(sizeof *op, handle->runtime, user_data, work, complete, dispose);
+    struct copy_op *op = bl_capi_new_op(sizeof *op, handle->runtime, user_data, work, complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     memcpy(op->id, handle->id, sizeof op->id);
     op->from = strdup(from);
     op->to = strdup(to);
@@ -78,10 +78,10 @@ static enum BoxliteErrorCode post_copy(CBoxHandle *handle, const char *from, con
     op->cb = cb;
     if (!op->from || !op->to) {
         dispose(&op->op);
-        capi_runtime_release(handle->runtime);
-        return capi_no_memory(out_error);
+        bl_capi_runtime_release(handle->runtime);
+        return bl_capi_no_memory(out_error);
     }
-    return capi_post(handle->runtime, CAPI_LANE_BULK, &op->op, out_error);
+    return bl_capi_post(handle->runtime, CAPI_LANE_BULK, &op->op, out_error);
 }
 
 enum BoxliteErrorCode boxlite_copy_into(CBoxHandle *handle, const char *host_src, const char *guest_dst, CBoxCopyCb cb,
@@ -104,7 +104,7 @@ struct stream {
     char id[BL_BOX_ID_LENGTH + 1];
     char *path;
     int near_fd, far_fd;
-    struct capi_cancel cancel; /* abort, free, and the runtime's end */
+    struct bl_capi_cancel cancel; /* abort, free, and the runtime's end */
     pthread_t thread;
     bool joined;
     bool failed;
@@ -116,9 +116,9 @@ static void stream_dispose(struct stream *stream)
     bl_close_fd(&stream->near_fd);
     bl_close_fd(&stream->far_fd);
     free(stream->path);
-    capi_remove_stream(stream->runtime, &stream->cancel);
+    bl_capi_remove_stream(stream->runtime, &stream->cancel);
     bl_close_fd(&stream->cancel.fd);
-    capi_runtime_release(stream->runtime);
+    bl_capi_runtime_release(stream->runtime);
 }
 
 static int stream_init(struct stream *stream, CBoxHandle *handle, const char *path, struct bl_error *err)
@@ -128,8 +128,8 @@ static int stream_init(struct stream *stream, CBoxHandle *handle, const char *pa
     *stream = (struct stream){.near_fd = -1, .far_fd = -1, .cancel = {.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}};
     memcpy(stream->id, handle->id, sizeof stream->id);
     stream->runtime = handle->runtime;
-    capi_runtime_hold(handle->runtime);
-    capi_add_stream(handle->runtime, &stream->cancel);
+    bl_capi_runtime_hold(handle->runtime);
+    bl_capi_add_stream(handle->runtime, &stream->cancel);
     stream->path = strdup(path);
     if (!stream->path)
         return bl_fail_memory(err);
@@ -200,11 +200,11 @@ static void *copy_out_thread(void *data)
 {
     struct stream *stream = data;
     struct bl_copy_options options = {.cancel_fd = stream->cancel.fd};
-    struct bl_runtime *core = capi_enter(stream->runtime, &stream->error);
+    struct bl_runtime *core = bl_capi_enter(stream->runtime, &stream->error);
 
     stream->failed = !core || bl_copy_tar_out(core, stream->id, stream->path, stream->far_fd, &options, &stream->error) < 0;
     if (core)
-        capi_leave(stream->runtime);
+        bl_capi_leave(stream->runtime);
     shutdown(stream->far_fd, SHUT_WR);
     return NULL;
 }
@@ -213,26 +213,26 @@ struct CBoxCopyOutStream *boxlite_copy_out_start(CBoxHandle *handle, const char 
                                                  CBoxliteError *out_error)
 {
     if (!handle || !guest_src) {
-        capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "guest_src" : "handle");
+        bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "guest_src" : "handle");
         return NULL;
     }
-    if (capi_check_runtime(handle->runtime, out_error) != BOXLITE_OK)
+    if (bl_capi_check_runtime(handle->runtime, out_error) != BOXLITE_OK)
         return NULL;
 
     struct CBoxCopyOutStream *copy = calloc(1, sizeof *copy);
     struct bl_error err = BL_ERROR_INIT;
 
     if (!copy) {
-        capi_no_memory(out_error);
+        bl_capi_no_memory(out_error);
         return NULL;
     }
     copy->ahead = (struct bl_buffer)BL_BUFFER_INIT(AHEAD_MAX);
     if (stream_init(&copy->stream, handle, guest_src, &err) < 0 ||
-        (capi_start_thread(&copy->stream.thread, copy_out_thread, &copy->stream) < 0 &&
+        (bl_capi_start_thread(&copy->stream.thread, copy_out_thread, &copy->stream) < 0 &&
          bl_fail(&err, BL_RESOURCE_EXHAUSTED, errno, "start a copy") < 0)) {
         stream_dispose(&copy->stream);
         free(copy);
-        capi_report(out_error, &err);
+        bl_capi_report(out_error, &err);
         return NULL;
     }
 
@@ -247,12 +247,12 @@ struct CBoxCopyOutStream *boxlite_copy_out_start(CBoxHandle *handle, const char 
         stream_dispose(&copy->stream);
         bl_buffer_free(&copy->ahead);
         free(copy);
-        capi_report(out_error, &err);
+        bl_capi_report(out_error, &err);
         return NULL;
     }
     if (out_source_kind)
         *out_source_kind = type == '5' ? BoxliteCopySourceKindDir : BoxliteCopySourceKindFile;
-    capi_ok(out_error);
+    bl_capi_ok(out_error);
     return copy;
 }
 
@@ -262,16 +262,16 @@ enum BoxliteErrorCode boxlite_copy_out_read(struct CBoxCopyOutStream *stream, ui
     if (out_read)
         *out_read = 0;
     if (!stream || !buffer || !capacity || !out_read)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "stream, buffer or out_read is NULL, or capacity 0");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream, buffer or out_read is NULL, or capacity 0");
     if (stream->broken)
-        return capi_reject(out_error, BL_INVALID_STATE, "read a copy: it failed before");
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "read a copy: it failed before");
     if (stream->at_end)
-        return capi_ok(out_error);
+        return bl_capi_ok(out_error);
     if (stream->ahead.length) {
         *out_read = stream->ahead.length < capacity ? stream->ahead.length : capacity;
         memcpy(buffer, bl_buffer_data(&stream->ahead), *out_read);
         bl_buffer_consume(&stream->ahead, *out_read);
-        return capi_ok(out_error);
+        return bl_capi_ok(out_error);
     }
 
     ssize_t n;
@@ -280,24 +280,24 @@ enum BoxliteErrorCode boxlite_copy_out_read(struct CBoxCopyOutStream *stream, ui
         ;
     if (n > 0) {
         *out_read = (size_t)n;
-        return capi_ok(out_error);
+        return bl_capi_ok(out_error);
     }
     stream_join(&stream->stream);
     if (n < 0 || stream->stream.failed) {
         stream->broken = true;
         if (!stream->stream.failed)
             bl_fail(&stream->stream.error, BL_PORTAL, errno, "read a copy");
-        return capi_report(out_error, &stream->stream.error);
+        return bl_capi_report(out_error, &stream->stream.error);
     }
     stream->at_end = true;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_copy_out_free(struct CBoxCopyOutStream *stream)
 {
     if (!stream)
         return;
-    capi_cancel(stream->stream.cancel.fd);
+    bl_capi_cancel(stream->stream.cancel.fd);
     /* Whoever writes into the pair sees the end of it. */
     shutdown(stream->stream.near_fd, SHUT_RDWR);
     stream_join(&stream->stream);
@@ -309,20 +309,20 @@ void boxlite_copy_out_free(struct CBoxCopyOutStream *stream)
 struct CBoxCopyInStream {
     struct stream stream;
     bool closed, aborted;
-    struct capi_op *outcome; /* an event in waiting; posted once the outcome is known */
+    struct bl_capi_op *outcome; /* an event in waiting; posted once the outcome is known */
 };
 
 struct outcome_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     CBoxCopyCb cb;
 };
 
-static void outcome_complete(struct capi_op *base, CBoxliteError *error)
+static void outcome_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     ((struct outcome_op *)base)->cb(error, base->user_data);
 }
 
-static void outcome_dispose(struct capi_op *base)
+static void outcome_dispose(struct bl_capi_op *base)
 {
     free(base);
 }
@@ -332,16 +332,16 @@ static void *copy_in_thread(void *data)
     struct CBoxCopyInStream *copy = data;
     struct stream *stream = &copy->stream;
     struct bl_copy_options options = {.cancel_fd = stream->cancel.fd};
-    struct bl_runtime *core = capi_enter(stream->runtime, &stream->error);
+    struct bl_runtime *core = bl_capi_enter(stream->runtime, &stream->error);
 
     stream->failed = !core || bl_copy_tar_into(core, stream->id, stream->far_fd, stream->path, &options, &stream->error) < 0;
     if (core)
-        capi_leave(stream->runtime);
+        bl_capi_leave(stream->runtime);
     /* A writer that goes on learns at once that nobody takes it any more. */
     shutdown(stream->far_fd, SHUT_RDWR);
     copy->outcome->failed = stream->failed;
     copy->outcome->error = stream->error;
-    capi_finish(copy->outcome);
+    bl_capi_finish(copy->outcome);
     return NULL;
 }
 
@@ -350,35 +350,35 @@ struct CBoxCopyInStream *boxlite_copy_in_start(CBoxHandle *handle, const char *g
 {
     (void)source_kind; /* the archive itself says what is in it */
     if (!handle || !guest_dst || !copy_cb) {
-        capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !guest_dst ? "guest_dst" : "copy_cb");
+        bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !guest_dst ? "guest_dst" : "copy_cb");
         return NULL;
     }
-    if (capi_check_runtime(handle->runtime, out_error) != BOXLITE_OK)
+    if (bl_capi_check_runtime(handle->runtime, out_error) != BOXLITE_OK)
         return NULL;
 
     struct CBoxCopyInStream *copy = calloc(1, sizeof *copy);
     struct outcome_op *outcome =
-        copy ? capi_new_op(sizeof *outcome, handle->runtime, user_data, NULL, outcome_complete, outcome_dispose) : NULL;
+        copy ? bl_capi_new_op(sizeof *outcome, handle->runtime, user_data, NULL, outcome_complete, outcome_dispose) : NULL;
     struct bl_error err = BL_ERROR_INIT;
 
     if (!outcome) {
         free(copy);
-        capi_no_memory(out_error);
+        bl_capi_no_memory(out_error);
         return NULL;
     }
     outcome->cb = copy_cb;
     copy->outcome = &outcome->op;
     if (stream_init(&copy->stream, handle, guest_dst, &err) < 0 ||
-        (capi_start_thread(&copy->stream.thread, copy_in_thread, copy) < 0 &&
+        (bl_capi_start_thread(&copy->stream.thread, copy_in_thread, copy) < 0 &&
          bl_fail(&err, BL_RESOURCE_EXHAUSTED, errno, "start a copy") < 0)) {
         free(outcome);
-        capi_runtime_release(handle->runtime);
+        bl_capi_runtime_release(handle->runtime);
         stream_dispose(&copy->stream);
         free(copy);
-        capi_report(out_error, &err);
+        bl_capi_report(out_error, &err);
         return NULL;
     }
-    capi_ok(out_error);
+    bl_capi_ok(out_error);
     return copy;
 }
 
@@ -386,40 +386,40 @@ enum BoxliteErrorCode boxlite_copy_in_write(struct CBoxCopyInStream *stream, con
                                             CBoxliteError *out_error)
 {
     if (!stream || (!data && len))
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", stream ? "data" : "stream");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", stream ? "data" : "stream");
     if (stream->closed || stream->aborted)
-        return capi_reject(out_error, BL_INVALID_STATE, "write a copy: it was %s", stream->aborted ? "aborted" : "closed");
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "write a copy: it was %s", stream->aborted ? "aborted" : "closed");
     if (bl_write_all(stream->stream.near_fd, data, len) == 0)
-        return capi_ok(out_error);
+        return bl_capi_ok(out_error);
     if (errno != EPIPE && errno != ECONNRESET)
-        return capi_reject(out_error, BL_PORTAL, "write a copy: %s", strerror(errno));
+        return bl_capi_reject(out_error, BL_PORTAL, "write a copy: %s", strerror(errno));
     stream_join(&stream->stream);
     if (stream->stream.failed)
-        return capi_report(out_error, &stream->stream.error);
-    return capi_reject(out_error, BL_INVALID_STATE, "write a copy: the archive has ended already");
+        return bl_capi_report(out_error, &stream->stream.error);
+    return bl_capi_reject(out_error, BL_INVALID_STATE, "write a copy: the archive has ended already");
 }
 
 enum BoxliteErrorCode boxlite_copy_in_close(struct CBoxCopyInStream *stream, CBoxliteError *out_error)
 {
     if (!stream)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
     if (stream->aborted)
-        return capi_reject(out_error, BL_INVALID_STATE, "close a copy: it was aborted");
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "close a copy: it was aborted");
     if (!stream->closed)
         shutdown(stream->stream.near_fd, SHUT_WR);
     stream->closed = true;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 enum BoxliteErrorCode boxlite_copy_in_abort(struct CBoxCopyInStream *stream, CBoxliteError *out_error)
 {
     if (!stream)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
     if (stream->closed || stream->aborted)
-        return capi_reject(out_error, BL_INVALID_STATE, "abort a copy: it was %s", stream->aborted ? "aborted" : "closed");
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "abort a copy: it was %s", stream->aborted ? "aborted" : "closed");
     stream->aborted = true;
-    capi_cancel(stream->stream.cancel.fd);
-    return capi_ok(out_error);
+    bl_capi_cancel(stream->stream.cancel.fd);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_copy_in_free(struct CBoxCopyInStream *stream)

@@ -6,7 +6,7 @@
 
 #include "capi/capi.h"
 
-enum BoxliteErrorCode capi_report(CBoxliteError *out_error, const struct bl_error *err)
+enum BoxliteErrorCode bl_capi_report(CBoxliteError *out_error, const struct bl_error *err)
 {
     enum bl_code code = err->code == BL_OK ? BL_INTERNAL : err->code;
 
@@ -18,7 +18,7 @@ enum BoxliteErrorCode capi_report(CBoxliteError *out_error, const struct bl_erro
     return (enum BoxliteErrorCode)code;
 }
 
-enum BoxliteErrorCode capi_reject(CBoxliteError *out_error, enum bl_code code, const char *fmt, ...)
+enum BoxliteErrorCode bl_capi_reject(CBoxliteError *out_error, enum bl_code code, const char *fmt, ...)
 {
     struct bl_error err = BL_ERROR_INIT;
     va_list args;
@@ -26,31 +26,31 @@ enum BoxliteErrorCode capi_reject(CBoxliteError *out_error, enum bl_code code, c
     va_start(args, fmt);
     bl_fail_v(&err, code, 0, fmt, args);
     va_end(args);
-    return capi_report(out_error, &err);
+    return bl_capi_report(out_error, &err);
 }
 
-enum BoxliteErrorCode capi_no_memory(CBoxliteError *out_error)
+enum BoxliteErrorCode bl_capi_no_memory(CBoxliteError *out_error)
 {
     struct bl_error err = BL_ERROR_INIT;
 
     bl_fail_memory(&err);
-    return capi_report(out_error, &err);
+    return bl_capi_report(out_error, &err);
 }
 
-CBoxliteError capi_memory_error(void)
+CBoxliteError bl_capi_memory_error(void)
 {
     CBoxliteError error = {BOXLITE_OK, NULL};
 
-    capi_no_memory(&error);
+    bl_capi_no_memory(&error);
     return error;
 }
 
-char *capi_text(const char *text)
+char *bl_capi_text(const char *text)
 {
     return strdup(text ? text : "");
 }
 
-enum BoxliteErrorCode capi_ok(CBoxliteError *out_error)
+enum BoxliteErrorCode bl_capi_ok(CBoxliteError *out_error)
 {
     if (out_error)
         *out_error = (CBoxliteError){BOXLITE_OK, NULL};

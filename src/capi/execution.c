@@ -16,7 +16,7 @@
 
 /* Output on its way to a callback. */
 struct output_event {
-    struct capi_event event;
+    struct bl_capi_event event;
     CExecutionHandle *execution;
     enum bl_channel channel;
     size_t length;
@@ -24,23 +24,23 @@ struct output_event {
 };
 
 struct exit_event {
-    struct capi_event event;
+    struct bl_capi_event event;
     CExecutionHandle *execution;
 };
 
 struct wait_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     struct wait_op *next_waiter;
     CExecutionWaitCb cb;
     int exit_code;
 };
 
-void capi_execution_hold(CExecutionHandle *execution)
+void bl_capi_execution_hold(CExecutionHandle *execution)
 {
     atomic_fetch_add(&execution->references, 1);
 }
 
-void capi_execution_release(CExecutionHandle *execution)
+void bl_capi_execution_release(CExecutionHandle *execution)
 {
     if (atomic_fetch_sub(&execution->references, 1) != 1)
         return;
@@ -48,17 +48,17 @@ void capi_execution_release(CExecutionHandle *execution)
         bl_session_free(execution->session);
     bl_buffer_free(&execution->input);
     pthread_mutex_destroy(&execution->lock);
-    capi_runtime_release(execution->runtime);
+    bl_capi_runtime_release(execution->runtime);
     free(execution);
 }
 
 /* ---- Events ---- */
 
-static void drop_output(struct capi_event *base)
+static void drop_output(struct bl_capi_event *base)
 {
     struct output_event *event = (struct output_event *)base;
 
-    capi_execution_release(event->execution);
+    bl_capi_execution_release(event->execution);
     free(event);
 }
 
@@ -74,10 +74,10 @@ static void give_credit(CExecutionHandle *execution, enum bl_channel channel, si
     }
     pthread_mutex_unlock(&execution->lock);
     if (wake)
-        capi_hub_wake(&execution->runtime->hub);
+        bl_capi_hub_wake(&execution->runtime->hub);
 }
 
-static void deliver_output(struct capi_event *base)
+static void deliver_output(struct bl_capi_event *base)
 {
     struct output_event *event = (struct output_event *)base;
     CExecutionHandle *execution = event->execution;
@@ -98,15 +98,15 @@ static void deliver_output(struct capi_event *base)
     drop_output(base);
 }
 
-static void drop_exit(struct capi_event *base)
+static void drop_exit(struct bl_capi_event *base)
 {
     struct exit_event *event = (struct exit_event *)base;
 
-    capi_execution_release(event->execution);
+    bl_capi_execution_release(event->execution);
     free(event);
 }
 
-static void deliver_exit(struct capi_event *base)
+static void deliver_exit(struct bl_capi_event *base)
 {
     CExecutionHandle *execution = ((struct exit_event *)base)->execution;
 
@@ -132,8 +132,8 @@ static void tell_exit(CExecutionHandle *execution)
     if (!event)
         return;
     *event = (struct exit_event){.event = {.deliver = deliver_exit, .drop = drop_exit}, .execution = execution};
-    capi_execution_hold(execution);
-    capi_queue_push(&execution->runtime->queue, &event->event);
+    bl_capi_execution_hold(execution);
+    bl_capi_queue_push(&execution->runtime->queue, &event->event);
 }
 
 /* answer() - Finish a wait of an execution that has ended. Under the execution's lock. */
@@ -147,7 +147,7 @@ static void answer(CExecutionHandle *execution, struct wait_op *op)
         op->op.failed = true;
         bl_fail(&op->op.error, BL_EXECUTION, 0, "%s", execution->exit.error);
     }
-    capi_finish(&op->op);
+    bl_capi_finish(&op->op);
 }
 
 /* end() - The outcome is known: tell on_exit and those who wait. Under the execution's lock; ends once. */
@@ -167,7 +167,7 @@ static void end(CExecutionHandle *execution)
     }
 }
 
-void capi_execution_fail(CExecutionHandle *execution, const struct bl_error *err)
+void bl_capi_execution_fail(CExecutionHandle *execution, const struct bl_error *err)
 {
     pthread_mutex_lock(&execution->lock);
     if (!execution->ended) {
@@ -195,8 +195,8 @@ static void on_output(struct bl_session *session, enum bl_channel channel, const
     *event = (struct output_event){
         .event = {.deliver = deliver_output, .drop = drop_output}, .execution = execution, .channel = channel, .length = length};
     memcpy(event->bytes, bytes, length);
-    capi_execution_hold(execution);
-    capi_queue_push(&execution->runtime->queue, &event->event);
+    bl_capi_execution_hold(execution);
+    bl_capi_queue_push(&execution->runtime->queue, &event->event);
 }
 
 static void on_exited(struct bl_session *session, const struct bl_exit *exit, void *data)
@@ -228,7 +228,7 @@ static void feed(CExecutionHandle *execution)
     }
 }
 
-bool capi_execution_step(CExecutionHandle *execution)
+bool bl_capi_execution_step(CExecutionHandle *execution)
 {
     struct bl_error err = BL_ERROR_INIT;
 
@@ -260,17 +260,17 @@ bool capi_execution_step(CExecutionHandle *execution)
 /* ---- Beginning one ---- */
 
 struct exec_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     CExecutionHandle *execution;
     char id[BL_BOX_ID_LENGTH + 1];
     struct bl_open open;
 };
 
-static int exec_work(struct capi_op *base, struct bl_error *err)
+static int exec_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct exec_op *op = (struct exec_op *)base;
     CExecutionHandle *execution = op->execution;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
     struct bl_session *session = NULL;
 
     if (!core)
@@ -278,7 +278,7 @@ static int exec_work(struct capi_op *base, struct bl_error *err)
 
     int failed = bl_session_exec(core, op->id, &op->open, &session_events, execution, &session, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     if (failed)
         return -1;
     pthread_mutex_lock(&execution->lock);
@@ -291,24 +291,24 @@ static int exec_work(struct capi_op *base, struct bl_error *err)
         bl_session_signal(session, SIGKILL);
     feed(execution);
     pthread_mutex_unlock(&execution->lock);
-    return capi_hub_add(base->runtime, execution, err);
+    return bl_capi_hub_add(base->runtime, execution, err);
 }
 
-static void exec_dispose(struct capi_op *base)
+static void exec_dispose(struct bl_capi_op *base)
 {
     struct exec_op *op = (struct exec_op *)base;
 
     if (op->execution)
-        capi_execution_release(op->execution);
+        bl_capi_execution_release(op->execution);
     bl_open_free(&op->open);
     free(op);
 }
 
 /* run_exec() - exec_work(), whose failure is the execution's. */
-static int run_exec(struct capi_op *base, struct bl_error *err)
+static int run_exec(struct bl_capi_op *base, struct bl_error *err)
 {
     if (exec_work(base, err) < 0)
-        capi_execution_fail(((struct exec_op *)base)->execution, err);
+        bl_capi_execution_fail(((struct exec_op *)base)->execution, err);
     return 0;
 }
 
@@ -373,44 +373,44 @@ enum BoxliteErrorCode boxlite_box_exec(CBoxHandle *handle, const BoxliteCommand 
     if (out_execution)
         *out_execution = NULL;
     if (!handle || !out_execution)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "out_execution" : "handle");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "out_execution" : "handle");
 
     const char *wrong = check_command(cmd);
 
     if (wrong)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s", wrong);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s", wrong);
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (atomic_load(&handle->runtime->shut_down))
-        return capi_reject(out_error, BL_STOPPED, "run a command: the runtime was shut down");
+        return bl_capi_reject(out_error, BL_STOPPED, "run a command: the runtime was shut down");
 
     CExecutionHandle *execution = calloc(1, sizeof *execution);
-    struct exec_op *op = execution ? capi_new_op(sizeof *op, handle->runtime, NULL, run_exec, NULL, exec_dispose) : NULL;
+    struct exec_op *op = execution ? bl_capi_new_op(sizeof *op, handle->runtime, NULL, run_exec, NULL, exec_dispose) : NULL;
 
     if (!op) {
         free(execution);
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     }
     atomic_init(&execution->references, 2); /* the user's and the operation's */
     pthread_mutex_init(&execution->lock, NULL);
     execution->runtime = handle->runtime;
-    capi_runtime_hold(handle->runtime);
+    bl_capi_runtime_hold(handle->runtime);
     execution->input = (struct bl_buffer)BL_BUFFER_INIT(EXECUTION_INPUT_MAX);
     op->execution = execution;
     memcpy(op->id, handle->id, sizeof op->id);
     if (take_command(cmd, &op->open) < 0) {
         exec_dispose(&op->op);
-        capi_runtime_release(handle->runtime);
-        capi_execution_release(execution);
-        return capi_no_memory(out_error);
+        bl_capi_runtime_release(handle->runtime);
+        bl_capi_execution_release(execution);
+        return bl_capi_no_memory(out_error);
     }
     atomic_fetch_add(&handle->runtime->commands, 1);
-    code = capi_post(handle->runtime, CAPI_LANE_OPEN, &op->op, out_error);
+    code = bl_capi_post(handle->runtime, CAPI_LANE_OPEN, &op->op, out_error);
     if (code != BOXLITE_OK) {
-        capi_execution_release(execution);
+        bl_capi_execution_release(execution);
         return code;
     }
     *out_execution = execution;
@@ -423,31 +423,31 @@ enum BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execution, C
                                                   CBoxliteError *out_error)
 {
     if (!execution || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
     pthread_mutex_lock(&execution->lock);
     execution->on_stdout = cb;
     execution->stdout_data = user_data;
     pthread_mutex_unlock(&execution->lock);
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 enum BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxStderrCb cb, void *user_data,
                                                   CBoxliteError *out_error)
 {
     if (!execution || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
     pthread_mutex_lock(&execution->lock);
     execution->on_stderr = cb;
     execution->stderr_data = user_data;
     pthread_mutex_unlock(&execution->lock);
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 enum BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb, void *user_data,
                                                 CBoxliteError *out_error)
 {
     if (!execution || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
     pthread_mutex_lock(&execution->lock);
     execution->on_exit = cb;
     execution->exit_data = user_data;
@@ -455,24 +455,24 @@ enum BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBo
     if (execution->ended && !execution->exit_told)
         tell_exit(execution);
     pthread_mutex_unlock(&execution->lock);
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
-static int no_work(struct capi_op *op, struct bl_error *err)
+static int no_work(struct bl_capi_op *op, struct bl_error *err)
 {
     (void)op;
     (void)err;
     return 0;
 }
 
-static void wait_complete(struct capi_op *base, CBoxliteError *error)
+static void wait_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct wait_op *op = (struct wait_op *)base;
 
     op->cb(op->exit_code, error, base->user_data);
 }
 
-static void plain_dispose(struct capi_op *base)
+static void plain_dispose(struct bl_capi_op *base)
 {
     free(base);
 }
@@ -481,8 +481,8 @@ static void plain_dispose(struct capi_op *base)
 static enum BoxliteErrorCode check_execution(CExecutionHandle *execution, bool has_cb, CBoxliteError *out_error)
 {
     if (!execution || !has_cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
-    return capi_check_runtime(execution->runtime, out_error);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+    return bl_capi_check_runtime(execution->runtime, out_error);
 }
 
 enum BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecutionWaitCb cb, void *user_data,
@@ -493,10 +493,10 @@ enum BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecu
     if (code != BOXLITE_OK)
         return code;
 
-    struct wait_op *op = capi_new_op(sizeof *op, execution->runtime, user_data, no_work, wait_complete, plain_dispose);
+    struct wait_op *op = bl_capi_new_op(sizeof *op, execution->runtime, user_data, no_work, wait_complete, plain_dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->cb = cb;
     pthread_mutex_lock(&execution->lock);
     if (execution->ended) {
@@ -506,7 +506,7 @@ enum BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecu
         execution->waiters = op;
     }
     pthread_mutex_unlock(&execution->lock);
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 /* ---- Input ---- */
@@ -519,22 +519,22 @@ enum BoxliteErrorCode boxlite_execution_stdin_write(CExecutionHandle *execution,
     if (code != BOXLITE_OK)
         return code;
     if (!data && len)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "data is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "data is NULL");
     pthread_mutex_lock(&execution->lock);
     if (execution->input_closed)
-        code = capi_reject(out_error, BL_INVALID_STATE, "write input: it was closed");
+        code = bl_capi_reject(out_error, BL_INVALID_STATE, "write input: it was closed");
     else if (execution->ended)
-        code = capi_reject(out_error, BL_INVALID_STATE, "write input: the command has ended");
+        code = bl_capi_reject(out_error, BL_INVALID_STATE, "write input: the command has ended");
     else if (bl_buffer_append(&execution->input, data, len) < 0)
-        code = capi_reject(out_error, BL_RESOURCE_EXHAUSTED, "write input: %zu bytes wait already; let the command take them first",
-                           execution->input.length);
+        code = bl_capi_reject(out_error, BL_RESOURCE_EXHAUSTED,
+                              "write input: %zu bytes wait already; let the command take them first", execution->input.length);
     else if (execution->session)
         feed(execution);
     pthread_mutex_unlock(&execution->lock);
     if (code != BOXLITE_OK)
         return code;
-    capi_hub_wake(&execution->runtime->hub);
-    return capi_ok(out_error);
+    bl_capi_hub_wake(&execution->runtime->hub);
+    return bl_capi_ok(out_error);
 }
 
 size_t boxlite_execution_stdin_pending(CExecutionHandle *execution)
@@ -560,18 +560,18 @@ enum BoxliteErrorCode boxlite_execution_stdin_close(CExecutionHandle *execution,
     if (execution->session)
         feed(execution);
     pthread_mutex_unlock(&execution->lock);
-    capi_hub_wake(&execution->runtime->hub);
-    return capi_ok(out_error);
+    bl_capi_hub_wake(&execution->runtime->hub);
+    return bl_capi_ok(out_error);
 }
 
 /* ---- Signals, size ---- */
 
 struct tell_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     CExecutionKillCb cb;
 };
 
-static void tell_complete(struct capi_op *base, CBoxliteError *error)
+static void tell_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     ((struct tell_op *)base)->cb(error, base->user_data);
 }
@@ -580,17 +580,17 @@ static void tell_complete(struct capi_op *base, CBoxliteError *error)
 static enum BoxliteErrorCode tell(CExecutionHandle *execution, CExecutionKillCb cb, void *user_data, bool too_late,
                                   const char *what, CBoxliteError *out_error)
 {
-    struct tell_op *op = capi_new_op(sizeof *op, execution->runtime, user_data, no_work, tell_complete, plain_dispose);
+    struct tell_op *op = bl_capi_new_op(sizeof *op, execution->runtime, user_data, no_work, tell_complete, plain_dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->cb = cb;
     if (too_late) {
         op->op.failed = true;
         bl_fail(&op->op.error, BL_INVALID_STATE, 0, "%s: the command has ended", what);
     }
-    capi_finish(&op->op);
-    return capi_ok(out_error);
+    bl_capi_finish(&op->op);
+    return bl_capi_ok(out_error);
 }
 
 enum BoxliteErrorCode boxlite_execution_kill(CExecutionHandle *execution, CExecutionKillCb cb, void *user_data,
@@ -607,7 +607,7 @@ enum BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int 
     if (code != BOXLITE_OK)
         return code;
     if (sig < 1 || sig > 64)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "signal %d: 1 to 64 are signals", sig);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "signal %d: 1 to 64 are signals", sig);
     pthread_mutex_lock(&execution->lock);
 
     bool ended = execution->ended;
@@ -619,7 +619,7 @@ enum BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int 
     else
         execution->signal_wanted = sig;
     pthread_mutex_unlock(&execution->lock);
-    capi_hub_wake(&execution->runtime->hub);
+    bl_capi_hub_wake(&execution->runtime->hub);
     return tell(execution, cb, user_data, ended, "signal", out_error);
 }
 
@@ -631,7 +631,7 @@ enum BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, 
     if (code != BOXLITE_OK)
         return code;
     if (rows < 1 || rows > UINT16_MAX || cols < 1 || cols > UINT16_MAX)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "size %d x %d: rows and columns are 1 to 65535", rows, cols);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "size %d x %d: rows and columns are 1 to 65535", rows, cols);
     pthread_mutex_lock(&execution->lock);
 
     bool ended = execution->ended;
@@ -641,7 +641,7 @@ enum BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, 
     execution->rows_wanted = (uint16_t)rows;
     execution->columns_wanted = (uint16_t)cols;
     pthread_mutex_unlock(&execution->lock);
-    capi_hub_wake(&execution->runtime->hub);
+    bl_capi_hub_wake(&execution->runtime->hub);
     return tell(execution, cb, user_data, ended, "resize", out_error);
 }
 
@@ -671,6 +671,6 @@ void boxlite_execution_free(CExecutionHandle *execution)
     }
     pthread_mutex_unlock(&execution->lock);
     if (execution->runtime->owner == getpid())
-        capi_hub_wake(&execution->runtime->hub);
-    capi_execution_release(execution);
+        bl_capi_hub_wake(&execution->runtime->hub);
+    bl_capi_execution_release(execution);
 }

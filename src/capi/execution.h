@@ -45,11 +45,11 @@ struct ExecutionHandle {
     uint32_t watched; /* epoll events; the hub's own */
 };
 
-void capi_execution_hold(CExecutionHandle *execution);
-void capi_execution_release(CExecutionHandle *execution);
-/* capi_execution_step() - The hub's turn: move bytes. Under no lock. Return: whether the session lives on */
-bool capi_execution_step(CExecutionHandle *execution);
-/* capi_execution_fail() - It never got a session, or lost it. Under no lock. */
-void capi_execution_fail(CExecutionHandle *execution, const struct bl_error *err);
+void bl_capi_execution_hold(CExecutionHandle *execution);
+void bl_capi_execution_release(CExecutionHandle *execution);
+/* bl_capi_execution_step() - The hub's turn: move bytes. Under no lock. Return: whether the session lives on */
+bool bl_capi_execution_step(CExecutionHandle *execution);
+/* bl_capi_execution_fail() - It never got a session, or lost it. Under no lock. */
+void bl_capi_execution_fail(CExecutionHandle *execution, const struct bl_error *err);
 
 #endif

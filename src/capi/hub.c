@@ -25,9 +25,9 @@ struct table {
     size_t count, capacity;
 };
 
-int capi_hub_init(struct capi_hub *hub)
+int bl_capi_hub_init(struct bl_capi_hub *hub)
 {
-    *hub = (struct capi_hub){.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+    *hub = (struct bl_capi_hub){.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     pthread_mutex_init(&hub->lock, NULL);
 
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
@@ -35,14 +35,14 @@ int capi_hub_init(struct capi_hub *hub)
     return hub->wake_fd < 0 || hub->epoll_fd < 0 || epoll_ctl(hub->epoll_fd, EPOLL_CTL_ADD, hub->wake_fd, &event) < 0 ? -1 : 0;
 }
 
-void capi_hub_destroy(struct capi_hub *hub)
+void bl_capi_hub_destroy(struct bl_capi_hub *hub)
 {
     bl_close_fd(&hub->wake_fd);
     bl_close_fd(&hub->epoll_fd);
     pthread_mutex_destroy(&hub->lock);
 }
 
-void capi_hub_wake(struct capi_hub *hub)
+void bl_capi_hub_wake(struct bl_capi_hub *hub)
 {
     uint64_t one = 1;
     ssize_t n = write(hub->wake_fd, &one, sizeof one);
@@ -51,7 +51,7 @@ void capi_hub_wake(struct capi_hub *hub)
 }
 
 /* watch() - Ask the session what it waits for and tell epoll. @add: it is new. Return: 0; -1 with errno */
-static int watch(struct capi_hub *hub, CExecutionHandle *execution, bool add, bool hold_back)
+static int watch(struct bl_capi_hub *hub, CExecutionHandle *execution, bool add, bool hold_back)
 {
     pthread_mutex_lock(&execution->lock);
 
@@ -76,12 +76,12 @@ static void leave(struct table *table, size_t index)
     CExecutionHandle *execution = table->items[index];
 
     table->items[index] = table->items[--table->count];
-    capi_execution_release(execution);
+    bl_capi_execution_release(execution);
 }
 
 static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
 {
-    struct capi_hub *hub = &runtime->hub;
+    struct bl_capi_hub *hub = &runtime->hub;
 
     pthread_mutex_lock(&hub->lock);
 
@@ -108,8 +108,8 @@ static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
         else if (watch(hub, arrival, true, false) < 0)
             bl_fail(&err, BL_RESOURCE_EXHAUSTED, errno, "watch an execution");
         if (err.code != BL_OK) {
-            capi_execution_fail(arrival, &err);
-            capi_execution_release(arrival);
+            bl_capi_execution_fail(arrival, &err);
+            bl_capi_execution_release(arrival);
         } else {
             table->items[table->count++] = arrival; /* NOLINT(clang-analyzer-core.NullDereference): capacity implies items */
         }
@@ -121,11 +121,11 @@ static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
 static void step_all(CBoxliteRuntime *runtime, struct table *table)
 {
     for (size_t i = 0; i < table->count;) {
-        if (!capi_execution_step(table->items[i])) {
+        if (!bl_capi_execution_step(table->items[i])) {
             leave(table, i);
             continue;
         }
-        watch(&runtime->hub, table->items[i], false, capi_queue_full(&runtime->queue));
+        watch(&runtime->hub, table->items[i], false, bl_capi_queue_full(&runtime->queue));
         i++;
     }
 }
@@ -135,11 +135,11 @@ static void step_one(CBoxliteRuntime *runtime, struct table *table, CExecutionHa
     for (size_t i = 0; i < table->count; i++) {
         if (table->items[i] != execution)
             continue;
-        if (capi_queue_full(&runtime->queue)) {
+        if (bl_capi_queue_full(&runtime->queue)) {
             watch(&runtime->hub, execution, false, true);
             return;
         }
-        if (capi_execution_step(execution))
+        if (bl_capi_execution_step(execution))
             watch(&runtime->hub, execution, false, false);
         else
             leave(table, i);
@@ -150,7 +150,7 @@ static void step_one(CBoxliteRuntime *runtime, struct table *table, CExecutionHa
 static void *run(void *data)
 {
     CBoxliteRuntime *runtime = data;
-    struct capi_hub *hub = &runtime->hub;
+    struct bl_capi_hub *hub = &runtime->hub;
     struct table table = {0};
 
     for (;;) {
@@ -186,39 +186,39 @@ static void *run(void *data)
         struct bl_error err = BL_ERROR_INIT;
 
         bl_fail(&err, BL_STOPPED, 0, "the runtime was freed");
-        capi_execution_fail(table.items[0], &err);
+        bl_capi_execution_fail(table.items[0], &err);
         leave(&table, 0);
     }
     free(table.items);
     return NULL;
 }
 
-int capi_hub_add(CBoxliteRuntime *runtime, CExecutionHandle *execution, struct bl_error *err)
+int bl_capi_hub_add(CBoxliteRuntime *runtime, CExecutionHandle *execution, struct bl_error *err)
 {
-    struct capi_hub *hub = &runtime->hub;
+    struct bl_capi_hub *hub = &runtime->hub;
     int failed = 0;
 
     pthread_mutex_lock(&hub->lock);
     if (hub->stopping) {
         failed = bl_fail(err, BL_INVALID_STATE, 0, "the runtime was freed");
     } else if (!hub->running) {
-        if (capi_start_thread(&hub->thread, run, runtime) < 0)
+        if (bl_capi_start_thread(&hub->thread, run, runtime) < 0)
             failed = bl_fail(err, BL_RESOURCE_EXHAUSTED, errno, "start the thread of all executions");
         else
             hub->running = true;
     }
     if (!failed) {
-        capi_execution_hold(execution);
+        bl_capi_execution_hold(execution);
         execution->next = hub->arrivals;
         hub->arrivals = execution;
     }
     pthread_mutex_unlock(&hub->lock);
     if (!failed)
-        capi_hub_wake(hub);
+        bl_capi_hub_wake(hub);
     return failed;
 }
 
-void capi_hub_stop(struct capi_hub *hub)
+void bl_capi_hub_stop(struct bl_capi_hub *hub)
 {
     pthread_mutex_lock(&hub->lock);
 
@@ -229,6 +229,6 @@ void capi_hub_stop(struct capi_hub *hub)
     pthread_mutex_unlock(&hub->lock);
     if (!running)
         return;
-    capi_hub_wake(hub);
+    bl_capi_hub_wake(hub);
     pthread_join(hub->thread, NULL);
 }

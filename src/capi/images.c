@@ -10,7 +10,7 @@ struct ImageHandle {
 };
 
 struct image_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     char *name;
     struct bl_image **images;
     size_t count;
@@ -22,25 +22,25 @@ struct image_op {
 
 enum BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *runtime, CBoxliteImageHandle **out_handle, CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!out_handle)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "out_handle is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "out_handle is NULL");
     *out_handle = calloc(1, sizeof **out_handle);
     if (!*out_handle)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     (*out_handle)->runtime = runtime;
-    capi_runtime_hold(runtime);
-    return capi_ok(out_error);
+    bl_capi_runtime_hold(runtime);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_image_free(CBoxliteImageHandle *handle)
 {
     if (!handle)
         return;
-    capi_runtime_release(handle->runtime);
+    bl_capi_runtime_release(handle->runtime);
     free(handle);
 }
 
@@ -87,7 +87,7 @@ void boxlite_free_image_detail(CImageDetail *detail)
     free(detail);
 }
 
-static void dispose(struct capi_op *base)
+static void dispose(struct bl_capi_op *base)
 {
     struct image_op *op = (struct image_op *)base;
 
@@ -96,17 +96,17 @@ static void dispose(struct capi_op *base)
     free(op);
 }
 
-static int list_work(struct capi_op *base, struct bl_error *err)
+static int list_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct image_op *op = (struct image_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = bl_images_list(bl_runtime_images(core), &op->images, &op->count, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
@@ -124,10 +124,10 @@ static CImageInfoList *make_list(const struct image_op *op)
         CImageInfo *info = &list->items[list->count++];
 
         *info = (CImageInfo){
-            .reference = capi_text(image->reference),
-            .repository = capi_text(image->repository),
-            .tag = capi_text(image->tag),
-            .id = capi_text(image->config_digest),
+            .reference = bl_capi_text(image->reference),
+            .repository = bl_capi_text(image->repository),
+            .tag = bl_capi_text(image->tag),
+            .id = bl_capi_text(image->config_digest),
             .cached_at = image->loaded_at,
             .size = image->content_bytes,
             .has_size = 1,
@@ -142,13 +142,13 @@ static CImageInfoList *make_list(const struct image_op *op)
     return NULL;
 }
 
-static void list_complete(struct capi_op *base, CBoxliteError *error)
+static void list_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct image_op *op = (struct image_op *)base;
     CImageInfoList *list = error ? NULL : make_list(op);
 
     if (!error && !list) {
-        CBoxliteError own = capi_memory_error();
+        CBoxliteError own = bl_capi_memory_error();
 
         op->on_list(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -190,16 +190,16 @@ static int keep_named(struct image_op *op, struct bl_runtime *core, struct bl_er
     return kept ? 0 : bl_fail(err, BL_NOT_FOUND, 0, "no image %s here: load it first", op->name);
 }
 
-static int detail_work(struct capi_op *base, struct bl_error *err)
+static int detail_work(struct bl_capi_op *base, struct bl_error *err)
 {
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = keep_named((struct image_op *)base, core, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
@@ -210,7 +210,7 @@ static CImageDetail *make_detail(const struct image_op *op)
 
     if (!detail)
         return NULL;
-    detail->name = capi_text(op->name);
+    detail->name = bl_capi_text(op->name);
     detail->tags = calloc(op->count, sizeof *detail->tags);
     detail->versions = calloc(op->count, sizeof *detail->versions);
 
@@ -220,12 +220,12 @@ static CImageDetail *make_detail(const struct image_op *op)
         const struct bl_image *image = op->images[i];
         CImageVersion *version = &detail->versions[i];
 
-        detail->tags[detail->tags_count++] = capi_text(image->tag);
+        detail->tags[detail->tags_count++] = bl_capi_text(image->tag);
         *version = (CImageVersion){
-            .digest = capi_text(image->manifest_digest),
+            .digest = bl_capi_text(image->manifest_digest),
             .size_bytes = image->content_bytes,
             .has_size = 1,
-            .source_ref = capi_text(image->reference),
+            .source_ref = bl_capi_text(image->reference),
             .recorded_at = image->loaded_at,
         };
         detail->versions_count++;
@@ -237,13 +237,13 @@ static CImageDetail *make_detail(const struct image_op *op)
     return NULL;
 }
 
-static void detail_complete(struct capi_op *base, CBoxliteError *error)
+static void detail_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct image_op *op = (struct image_op *)base;
     CImageDetail *detail = error ? NULL : make_detail(op);
 
     if (!error && !detail) {
-        CBoxliteError own = capi_memory_error();
+        CBoxliteError own = bl_capi_memory_error();
 
         op->on_detail(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -252,10 +252,10 @@ static void detail_complete(struct capi_op *base, CBoxliteError *error)
     op->on_detail(detail, error, base->user_data);
 }
 
-static int remove_work(struct capi_op *base, struct bl_error *err)
+static int remove_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct image_op *op = (struct image_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
@@ -269,11 +269,11 @@ static int remove_work(struct capi_op *base, struct bl_error *err)
             failed = 0;
         }
     }
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static void remove_complete(struct capi_op *base, CBoxliteError *error)
+static void remove_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     ((struct image_op *)base)->on_done(error, base->user_data);
 }
@@ -282,43 +282,43 @@ static void remove_complete(struct capi_op *base, CBoxliteError *error)
 static enum BoxliteErrorCode check_name(CBoxliteImageHandle *handle, const char *name, bool has_cb, CBoxliteError *out_error)
 {
     if (!handle || !name || !has_cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !name ? "name" : "cb");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !name ? "name" : "cb");
 
     const char *last = strrchr(name, '/');
 
     if (!*name || strchr(name, '@') || strchr(last ? last : name, ':'))
-        return capi_reject(out_error, BL_INVALID_ARGUMENT,
-                           "image name '%s': give it without tag or digest, such as 'quay.io/acme/app'", name);
-    return capi_check_runtime(handle->runtime, out_error);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT,
+                              "image name '%s': give it without tag or digest, such as 'quay.io/acme/app'", name);
+    return bl_capi_check_runtime(handle->runtime, out_error);
 }
 
 /* post() - Queue an image operation. */
 static enum BoxliteErrorCode post(CBoxliteImageHandle *handle, const char *name, void *user_data, const struct image_op *callbacks,
-                                  enum capi_lane lane, int (*work)(struct capi_op *, struct bl_error *),
-                                  void (*complete)(struct capi_op *, CBoxliteError *), CBoxliteError *out_error)
+                                  enum bl_capi_lane lane, int (*work)(struct bl_capi_op *, struct bl_error *),
+                                  void (*complete)(struct bl_capi_op *, CBoxliteError *), CBoxliteError *out_error)
 {
-    struct image_op *op = capi_new_op(sizeof *op, handle->runtime, user_data, work, complete, dispose);
+    struct image_op *op = bl_capi_new_op(sizeof *op, handle->runtime, user_data, work, complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_list = callbacks->on_list;
     op->on_detail = callbacks->on_detail;
     op->on_done = callbacks->on_done;
     op->on_pulled = callbacks->on_pulled;
     if (name && !(op->name = strdup(name))) {
         dispose(&op->op);
-        capi_runtime_release(handle->runtime);
-        return capi_no_memory(out_error);
+        bl_capi_runtime_release(handle->runtime);
+        return bl_capi_no_memory(out_error);
     }
-    return capi_post(handle->runtime, lane, &op->op, out_error);
+    return bl_capi_post(handle->runtime, lane, &op->op, out_error);
 }
 
 enum BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *handle, CBoxImageListCb cb, void *user_data, CBoxliteError *out_error)
 {
     if (!handle || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
@@ -347,19 +347,20 @@ enum BoxliteErrorCode boxlite_image_remove(CBoxliteImageHandle *handle, const ch
                 out_error);
 }
 
-static int pull_work(struct capi_op *base, struct bl_error *err)
+static int pull_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct image_op *op = (struct image_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
     op->images = calloc(1, sizeof(struct bl_image *));
 
-    int failed = op->images ? capi_pull(base->runtime, core, op->name, BL_PULL_ALWAYS, &op->images[0], err) : bl_fail_memory(err);
+    int failed =
+        op->images ? bl_capi_pull(base->runtime, core, op->name, BL_PULL_ALWAYS, &op->images[0], err) : bl_fail_memory(err);
 
     op->count = failed ? 0 : 1;
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
@@ -371,8 +372,8 @@ static CImagePullResult *make_pull_result(const struct bl_image *image)
     if (!result)
         return NULL;
     *result = (CImagePullResult){
-        .reference = capi_text(image->reference),
-        .config_digest = capi_text(image->config_digest),
+        .reference = bl_capi_text(image->reference),
+        .config_digest = bl_capi_text(image->config_digest),
         .layer_count = (int)image->layer_count,
     };
     if (result->reference && result->config_digest)
@@ -381,13 +382,13 @@ static CImagePullResult *make_pull_result(const struct bl_image *image)
     return NULL;
 }
 
-static void pull_complete(struct capi_op *base, CBoxliteError *error)
+static void pull_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct image_op *op = (struct image_op *)base;
     CImagePullResult *result = error ? NULL : make_pull_result(op->images[0]);
 
     if (!error && !result) {
-        CBoxliteError own = capi_memory_error();
+        CBoxliteError own = bl_capi_memory_error();
 
         op->on_pulled(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -400,9 +401,9 @@ enum BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *handle, const char
                                          CBoxliteError *out_error)
 {
     if (!handle || !image_ref || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !image_ref ? "image_ref" : "cb");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", !handle ? "handle" : !image_ref ? "image_ref" : "cb");
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
@@ -415,6 +416,6 @@ enum BoxliteErrorCode boxlite_image_usage(CBoxliteImageHandle *handle, CBoxImage
 {
     (void)user_data;
     if (!handle || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
-    return capi_reject(out_error, BL_UNSUPPORTED, "image usage: a quota of a server, and this runtime is local");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
+    return bl_capi_reject(out_error, BL_UNSUPPORTED, "image usage: a quota of a server, and this runtime is local");
 }

@@ -6,7 +6,7 @@
 #include "capi/capi.h"
 
 struct info_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     char *name;
     struct bl_box_info info;  /* one box */
     struct bl_box_info *list; /* or all */
@@ -32,10 +32,10 @@ static void clear_box_info(CBoxInfo *info)
 static int fill(const struct bl_box_info *from, CBoxInfo *to)
 {
     *to = (CBoxInfo){
-        .id = capi_text(from->id),
-        .name = capi_text(from->name),
-        .image = capi_text(from->image),
-        .status = capi_text(bl_box_status_name(from->status)),
+        .id = bl_capi_text(from->id),
+        .name = bl_capi_text(from->name),
+        .image = bl_capi_text(from->image),
+        .status = bl_capi_text(bl_box_status_name(from->status)),
         .running = from->status == BL_BOX_RUNNING,
         .pid = (int)from->pid,
         .cpus = (int)from->cpus,
@@ -47,7 +47,7 @@ static int fill(const struct bl_box_info *from, CBoxInfo *to)
         .network = calloc(1, sizeof(CNetworkInfo)),
         .started_at = from->started_at_ms,
         .last_activity_at = from->ended_at_ms ? from->ended_at_ms : from->started_at_ms,
-        .resolved_image_digest = capi_text(from->image_digest),
+        .resolved_image_digest = bl_capi_text(from->image_digest),
     };
 
     bool failed = !to->id || !to->name || !to->image || !to->status || !to->network || !to->resolved_image_digest;
@@ -88,7 +88,7 @@ void boxlite_free_box_info_list(CBoxInfoList *list)
     free(list);
 }
 
-static void dispose(struct capi_op *base)
+static void dispose(struct bl_capi_op *base)
 {
     struct info_op *op = (struct info_op *)base;
 
@@ -98,27 +98,27 @@ static void dispose(struct capi_op *base)
     free(op);
 }
 
-static int one_work(struct capi_op *base, struct bl_error *err)
+static int one_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct info_op *op = (struct info_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = bl_box_inspect(core, op->name, &op->info, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static void one_complete(struct capi_op *base, CBoxliteError *error)
+static void one_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct info_op *op = (struct info_op *)base;
     CBoxInfo *info = error ? NULL : calloc(1, sizeof *info);
 
     if (!error && (!info || fill(&op->info, info) < 0)) {
-        CBoxliteError own = capi_memory_error();
+        CBoxliteError own = bl_capi_memory_error();
 
         free(info);
         op->on_info(NULL, &own, base->user_data);
@@ -128,17 +128,17 @@ static void one_complete(struct capi_op *base, CBoxliteError *error)
     op->on_info(info, error, base->user_data);
 }
 
-static int list_work(struct capi_op *base, struct bl_error *err)
+static int list_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct info_op *op = (struct info_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = bl_box_list(core, &op->list, &op->count, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
@@ -163,13 +163,13 @@ static CBoxInfoList *make_list(const struct info_op *op)
     return list;
 }
 
-static void list_complete(struct capi_op *base, CBoxliteError *error)
+static void list_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct info_op *op = (struct info_op *)base;
     CBoxInfoList *list = error ? NULL : make_list(op);
 
     if (!error && !list) {
-        CBoxliteError own = capi_memory_error();
+        CBoxliteError own = bl_capi_memory_error();
 
         op->on_list(NULL, &own, base->user_data);
         boxlite_error_free(&own);
@@ -181,47 +181,47 @@ static void list_complete(struct capi_op *base, CBoxliteError *error)
 enum BoxliteErrorCode boxlite_get_info(CBoxliteRuntime *runtime, const char *id_or_name, CBoxInfoCb cb, void *user_data,
                                        CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!id_or_name || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", id_or_name ? "cb" : "id_or_name");
 
-    struct info_op *op = capi_new_op(sizeof *op, runtime, user_data, one_work, one_complete, dispose);
+    struct info_op *op = bl_capi_new_op(sizeof *op, runtime, user_data, one_work, one_complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_info = cb;
     op->name = strdup(id_or_name);
     if (!op->name) {
         dispose(&op->op);
-        capi_runtime_release(runtime);
-        return capi_no_memory(out_error);
+        bl_capi_runtime_release(runtime);
+        return bl_capi_no_memory(out_error);
     }
-    return capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
 }
 
 enum BoxliteErrorCode boxlite_box_info(CBoxHandle *handle, CBoxInfoCb cb, void *user_data, CBoxliteError *out_error)
 {
     if (!handle)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "handle is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "handle is NULL");
     return boxlite_get_info(handle->runtime, handle->id, cb, user_data, out_error);
 }
 
 enum BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInfoListCb cb, void *user_data, CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
 
-    struct info_op *op = capi_new_op(sizeof *op, runtime, user_data, list_work, list_complete, dispose);
+    struct info_op *op = bl_capi_new_op(sizeof *op, runtime, user_data, list_work, list_complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_list = cb;
-    return capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
 }

@@ -6,7 +6,7 @@
 #include "capi/capi.h"
 
 struct metrics_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     char id[BL_BOX_ID_LENGTH + 1];
     CRuntimeMetrics runtime;
     struct bl_box_usage usage;
@@ -14,15 +14,15 @@ struct metrics_op {
     CBoxMetricsCb on_box;
 };
 
-static void dispose(struct capi_op *base)
+static void dispose(struct bl_capi_op *base)
 {
     free(base);
 }
 
-static int runtime_work(struct capi_op *base, struct bl_error *err)
+static int runtime_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct metrics_op *op = (struct metrics_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
     struct bl_box_info *list = NULL;
     size_t count = 0;
 
@@ -31,7 +31,7 @@ static int runtime_work(struct capi_op *base, struct bl_error *err)
 
     int failed = bl_box_list(core, &list, &count, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     for (size_t i = 0; i < count; i++)
         op->runtime.num_running_boxes += list[i].status == BL_BOX_RUNNING;
     bl_box_list_free(list, count);
@@ -42,7 +42,7 @@ static int runtime_work(struct capi_op *base, struct bl_error *err)
     return failed;
 }
 
-static void runtime_complete(struct capi_op *base, CBoxliteError *error)
+static void runtime_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct metrics_op *op = (struct metrics_op *)base;
 
@@ -52,36 +52,36 @@ static void runtime_complete(struct capi_op *base, CBoxliteError *error)
 enum BoxliteErrorCode boxlite_runtime_metrics(CBoxliteRuntime *runtime, CRuntimeMetricsCb cb, void *user_data,
                                               CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
 
-    struct metrics_op *op = capi_new_op(sizeof *op, runtime, user_data, runtime_work, runtime_complete, dispose);
+    struct metrics_op *op = bl_capi_new_op(sizeof *op, runtime, user_data, runtime_work, runtime_complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_runtime = cb;
-    return capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_QUICK, &op->op, out_error);
 }
 
-static int box_work(struct capi_op *base, struct bl_error *err)
+static int box_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct metrics_op *op = (struct metrics_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = bl_box_measure(core, op->id, &op->usage, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static void box_complete(struct capi_op *base, CBoxliteError *error)
+static void box_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     struct metrics_op *op = (struct metrics_op *)base;
     CBoxMetrics metrics = {
@@ -101,18 +101,18 @@ static void box_complete(struct capi_op *base, CBoxliteError *error)
 enum BoxliteErrorCode boxlite_box_metrics(CBoxHandle *handle, CBoxMetricsCb cb, void *user_data, CBoxliteError *out_error)
 {
     if (!handle || !cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", handle ? "cb" : "handle");
 
-    enum BoxliteErrorCode code = capi_check_runtime(handle->runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(handle->runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
 
-    struct metrics_op *op = capi_new_op(sizeof *op, handle->runtime, user_data, box_work, box_complete, dispose);
+    struct metrics_op *op = bl_capi_new_op(sizeof *op, handle->runtime, user_data, box_work, box_complete, dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->on_box = cb;
     memcpy(op->id, handle->id, sizeof op->id);
-    return capi_post(handle->runtime, CAPI_LANE_QUICK, &op->op, out_error);
+    return bl_capi_post(handle->runtime, CAPI_LANE_QUICK, &op->op, out_error);
 }

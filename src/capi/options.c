@@ -17,7 +17,7 @@ enum BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **o
     if (out_opts)
         *out_opts = NULL;
     if (!image || !out_opts)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", image ? "out_opts" : "image");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", image ? "out_opts" : "image");
 
     CBoxliteOptions *options = calloc(1, sizeof *options);
 
@@ -25,11 +25,11 @@ enum BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **o
         options->image = strdup(image);
     if (!options || !options->image) {
         free(options);
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     }
     options->auto_remove = true;
     *out_opts = options;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_options_free(CBoxliteOptions *opts)
@@ -307,12 +307,12 @@ void boxlite_options_set_advanced(CBoxliteOptions *opts, const CAdvancedBoxOptio
 enum BoxliteErrorCode boxlite_advanced_options_new(CAdvancedBoxOptions **out_opts, CBoxliteError *out_error)
 {
     if (!out_opts)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "out_opts is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "out_opts is NULL");
     *out_opts = calloc(1, sizeof **out_opts);
     if (!*out_opts)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     (*out_opts)->security_enabled = true;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_advanced_options_free(CAdvancedBoxOptions *opts)
@@ -368,7 +368,7 @@ static int in_range(const char *what, int value, int least, int most, struct bl_
     return bl_fail(err, BL_INVALID_ARGUMENT, 0, "%s: %d is not within %d to %d", what, value, least, most);
 }
 
-int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out, struct bl_error *err)
+int bl_capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out, struct bl_error *err)
 {
     if (options->out_of_memory)
         return bl_fail_memory(err);

@@ -27,7 +27,8 @@ struct AdvancedBoxOptionsHandle {
     char **cap_add, **cap_drop;
 };
 
-/* capi_options_fill() - As core wants them; the strings stay the handle's. Return: 0; -1 with *@err: a value or a missing part */
-int capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out, struct bl_error *err);
+/* bl_capi_options_fill() - As core wants them; the strings stay the handle's. Return: 0; -1 with *@err: a value or a missing part
+ */
+int bl_capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *out, struct bl_error *err);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define WORKER_STACK_BYTES (512 * 1024)
 
-int capi_start_thread(pthread_t *thread, void *(*run)(void *), void *data)
+int bl_capi_start_thread(pthread_t *thread, void *(*run)(void *), void *data)
 {
     pthread_attr_t attributes;
     sigset_t all, before;
@@ -32,16 +32,16 @@ int capi_start_thread(pthread_t *thread, void *(*run)(void *), void *data)
     return failed ? -1 : 0;
 }
 
-int capi_pool_init(struct capi_pool *pool)
+int bl_capi_pool_init(struct bl_capi_pool *pool)
 {
-    *pool = (struct capi_pool){0};
+    *pool = (struct bl_capi_pool){0};
     pthread_mutex_init(&pool->lock, NULL);
     for (size_t i = 0; i < CAPI_LANE_COUNT; i++)
         pthread_cond_init(&pool->lanes[i].work, NULL);
     return 0;
 }
 
-void capi_pool_destroy(struct capi_pool *pool)
+void bl_capi_pool_destroy(struct bl_capi_pool *pool)
 {
     for (size_t i = 0; i < CAPI_LANE_COUNT; i++)
         pthread_cond_destroy(&pool->lanes[i].work);
@@ -49,39 +49,39 @@ void capi_pool_destroy(struct capi_pool *pool)
 }
 
 /* dispose() - The end of an operation. */
-static void dispose(struct capi_op *op)
+static void dispose(struct bl_capi_op *op)
 {
     CBoxliteRuntime *runtime = op->runtime;
 
     op->dispose(op);
-    capi_runtime_release(runtime);
+    bl_capi_runtime_release(runtime);
 }
 
-static void drop_op(struct capi_event *event)
+static void drop_op(struct bl_capi_event *event)
 {
-    dispose((struct capi_op *)event);
+    dispose((struct bl_capi_op *)event);
 }
 
-static void deliver_op(struct capi_event *event)
+static void deliver_op(struct bl_capi_event *event)
 {
-    struct capi_op *op = (struct capi_op *)event;
+    struct bl_capi_op *op = (struct bl_capi_op *)event;
     CBoxliteError error = {BOXLITE_OK, NULL};
 
     if (op->failed)
-        capi_report(&error, &op->error);
+        bl_capi_report(&error, &op->error);
     op->complete(op, op->failed ? &error : NULL);
     boxlite_error_free(&error);
     dispose(op);
 }
 
-void *capi_new_op(size_t size, CBoxliteRuntime *runtime, void *user_data, int (*work)(struct capi_op *, struct bl_error *),
-                  void (*complete)(struct capi_op *, CBoxliteError *), void (*dispose_op)(struct capi_op *))
+void *bl_capi_new_op(size_t size, CBoxliteRuntime *runtime, void *user_data, int (*work)(struct bl_capi_op *, struct bl_error *),
+                     void (*complete)(struct bl_capi_op *, CBoxliteError *), void (*dispose_op)(struct bl_capi_op *))
 {
-    struct capi_op *op = calloc(1, size);
+    struct bl_capi_op *op = calloc(1, size);
 
     if (!op)
         return NULL;
-    *op = (struct capi_op){
+    *op = (struct bl_capi_op){
         .event = {.deliver = deliver_op, .drop = drop_op},
         .runtime = runtime,
         .work = work,
@@ -89,18 +89,18 @@ void *capi_new_op(size_t size, CBoxliteRuntime *runtime, void *user_data, int (*
         .dispose = dispose_op,
         .user_data = user_data,
     };
-    capi_runtime_hold(runtime);
+    bl_capi_runtime_hold(runtime);
     return op;
 }
 
-void capi_finish(struct capi_op *op)
+void bl_capi_finish(struct bl_capi_op *op)
 {
-    capi_queue_push(&op->runtime->queue, &op->event);
+    bl_capi_queue_push(&op->runtime->queue, &op->event);
 }
 
 struct worker {
-    struct capi_pool *pool;
-    struct capi_lane_state *lane;
+    struct bl_capi_pool *pool;
+    struct bl_capi_lane_state *lane;
 };
 
 static void *work(void *data)
@@ -118,7 +118,7 @@ static void *work(void *data)
         if (self.pool->stopping)
             break;
 
-        struct capi_op *op = self.lane->first;
+        struct bl_capi_op *op = self.lane->first;
 
         self.lane->first = op->next;
         if (!self.lane->first)
@@ -127,7 +127,7 @@ static void *work(void *data)
         pthread_mutex_unlock(&self.pool->lock);
         op->failed = op->work(op, &op->error) < 0;
         if (op->complete)
-            capi_finish(op);
+            bl_capi_finish(op);
         else
             dispose(op);
         pthread_mutex_lock(&self.pool->lock);
@@ -137,14 +137,14 @@ static void *work(void *data)
 }
 
 /* add_worker() - One more thread for a lane. Under the lock. Return: 0; -1 with errno */
-static int add_worker(struct capi_pool *pool, struct capi_lane_state *lane)
+static int add_worker(struct bl_capi_pool *pool, struct bl_capi_lane_state *lane)
 {
     struct worker *worker = malloc(sizeof *worker);
 
     if (!worker)
         return -1;
     *worker = (struct worker){pool, lane};
-    if (capi_start_thread(&lane->workers[lane->started], work, worker) < 0) {
+    if (bl_capi_start_thread(&lane->workers[lane->started], work, worker) < 0) {
         free(worker);
         return -1;
     }
@@ -153,16 +153,17 @@ static int add_worker(struct capi_pool *pool, struct capi_lane_state *lane)
 }
 
 /* enqueue() - Return: BOXLITE_OK, and the op is the pool's; else the code with *@out_error, and it stays the caller's */
-static enum BoxliteErrorCode enqueue(struct capi_pool *pool, enum capi_lane lane_name, struct capi_op *op, CBoxliteError *out_error)
+static enum BoxliteErrorCode enqueue(struct bl_capi_pool *pool, enum bl_capi_lane lane_name, struct bl_capi_op *op,
+                                     CBoxliteError *out_error)
 {
-    struct capi_lane_state *lane = &pool->lanes[lane_name];
+    struct bl_capi_lane_state *lane = &pool->lanes[lane_name];
     enum BoxliteErrorCode code = BOXLITE_OK;
 
     pthread_mutex_lock(&pool->lock);
     if (pool->stopping)
-        code = capi_reject(out_error, BL_INVALID_STATE, "the runtime was freed");
+        code = bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime was freed");
     else if (lane->queued >= lane->idle && lane->started < CAPI_LANE_WORKERS && add_worker(pool, lane) < 0 && !lane->started)
-        code = capi_reject(out_error, BL_RESOURCE_EXHAUSTED, "start a worker thread: %s", strerror(errno));
+        code = bl_capi_reject(out_error, BL_RESOURCE_EXHAUSTED, "start a worker thread: %s", strerror(errno));
     if (code == BOXLITE_OK) {
         op->next = NULL;
         if (lane->last)
@@ -174,11 +175,11 @@ static enum BoxliteErrorCode enqueue(struct capi_pool *pool, enum capi_lane lane
         pthread_cond_signal(&lane->work);
     }
     pthread_mutex_unlock(&pool->lock);
-    return code == BOXLITE_OK ? capi_ok(out_error) : code;
+    return code == BOXLITE_OK ? bl_capi_ok(out_error) : code;
 }
 
-enum BoxliteErrorCode capi_post_keeping(CBoxliteRuntime *runtime, enum capi_lane lane, struct capi_op *op, void **kept,
-                                        CBoxliteError *out_error)
+enum BoxliteErrorCode bl_capi_post_keeping(CBoxliteRuntime *runtime, enum bl_capi_lane lane, struct bl_capi_op *op, void **kept,
+                                           CBoxliteError *out_error)
 {
     enum BoxliteErrorCode code = enqueue(&runtime->pool, lane, op, out_error);
 
@@ -189,7 +190,8 @@ enum BoxliteErrorCode capi_post_keeping(CBoxliteRuntime *runtime, enum capi_lane
     return code;
 }
 
-enum BoxliteErrorCode capi_post(CBoxliteRuntime *runtime, enum capi_lane lane, struct capi_op *op, CBoxliteError *out_error)
+enum BoxliteErrorCode bl_capi_post(CBoxliteRuntime *runtime, enum bl_capi_lane lane, struct bl_capi_op *op,
+                                   CBoxliteError *out_error)
 {
     enum BoxliteErrorCode code = enqueue(&runtime->pool, lane, op, out_error);
 
@@ -198,7 +200,7 @@ enum BoxliteErrorCode capi_post(CBoxliteRuntime *runtime, enum capi_lane lane, s
     return code;
 }
 
-void capi_pool_stop(struct capi_pool *pool)
+void bl_capi_pool_stop(struct bl_capi_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true;
@@ -206,14 +208,14 @@ void capi_pool_stop(struct capi_pool *pool)
         pthread_cond_broadcast(&pool->lanes[i].work);
     pthread_mutex_unlock(&pool->lock);
     for (size_t i = 0; i < CAPI_LANE_COUNT; i++) {
-        struct capi_lane_state *lane = &pool->lanes[i];
+        struct bl_capi_lane_state *lane = &pool->lanes[i];
 
         /* No worker is started any more, so this needs no lock. */
         for (unsigned int w = 0; w < lane->started; w++)
             pthread_join(lane->workers[w], NULL);
         lane->started = 0;
         while (lane->first) {
-            struct capi_op *op = lane->first;
+            struct bl_capi_op *op = lane->first;
 
             lane->first = op->next;
             dispose(op);

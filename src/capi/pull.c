@@ -39,7 +39,7 @@ static int take_registry(const BoxliteImageRegistry *from, struct bl_registry_se
     return 0;
 }
 
-void capi_free_registries(struct bl_user_config *config)
+void bl_capi_free_registries(struct bl_user_config *config)
 {
     if (!config)
         return;
@@ -47,7 +47,7 @@ void capi_free_registries(struct bl_user_config *config)
     free(config);
 }
 
-struct bl_user_config *capi_take_registries(const BoxliteImageRegistry *registries, int count, struct bl_error *err)
+struct bl_user_config *bl_capi_take_registries(const BoxliteImageRegistry *registries, int count, struct bl_error *err)
 {
     struct bl_user_config *config = calloc(1, sizeof *config);
     struct bl_user_config usual = BL_USER_CONFIG_INIT;
@@ -60,13 +60,13 @@ struct bl_user_config *capi_take_registries(const BoxliteImageRegistry *registri
     for (int i = 0; i < count; i++) {
         config->registry_count++;
         if (take_registry(&registries[i], &config->registries[i], err) < 0) {
-            capi_free_registries(config);
+            bl_capi_free_registries(config);
             return NULL;
         }
     }
     /* What is settled for all commands of the user stays true: certificates and patience. */
     if (bl_user_config_load(NULL, &usual, err) < 0) {
-        capi_free_registries(config);
+        bl_capi_free_registries(config);
         return NULL;
     }
     config->ca_file = usual.ca_file;
@@ -76,8 +76,8 @@ struct bl_user_config *capi_take_registries(const BoxliteImageRegistry *registri
     return config;
 }
 
-int capi_pull(CBoxliteRuntime *runtime, struct bl_runtime *core, const char *reference, enum bl_pull_policy policy,
-              struct bl_image **out, struct bl_error *err)
+int bl_capi_pull(CBoxliteRuntime *runtime, struct bl_runtime *core, const char *reference, enum bl_pull_policy policy,
+                 struct bl_image **out, struct bl_error *err)
 {
     struct bl_pull_request request = {
         .reference = reference, .policy = policy, .config = runtime->config, .cancel_fd = runtime->cancel_fd};

@@ -3,7 +3,7 @@
  * queue.c - events on their way to the draining thread
  *
  * Completions are always taken: there is one for each operation that the user began. Output is what could grow without bound,
- * so the hub asks capi_queue_full() first and leaves the bytes in the guest while the queue is full.
+ * so the hub asks bl_capi_queue_full() first and leaves the bytes in the guest while the queue is full.
  *
  * The eventfd holds 1 while there are events and 0 otherwise; it is changed under the lock, so it never lies.
  */
@@ -16,11 +16,11 @@
 #include "base/clock.h"
 #include "capi/capi.h"
 
-int capi_queue_init(struct capi_queue *queue)
+int bl_capi_queue_init(struct bl_capi_queue *queue)
 {
     pthread_condattr_t monotonic;
 
-    *queue = (struct capi_queue){.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *queue = (struct bl_capi_queue){.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (queue->event_fd < 0)
         return -1;
     pthread_condattr_init(&monotonic);
@@ -31,7 +31,7 @@ int capi_queue_init(struct capi_queue *queue)
     return 0;
 }
 
-void capi_queue_destroy(struct capi_queue *queue)
+void bl_capi_queue_destroy(struct bl_capi_queue *queue)
 {
     bl_close_fd(&queue->event_fd);
     pthread_cond_destroy(&queue->changed);
@@ -39,7 +39,7 @@ void capi_queue_destroy(struct capi_queue *queue)
 }
 
 /* set_readable() - Make event_fd readable, or not. Under the lock. */
-static void set_readable(struct capi_queue *queue, bool readable)
+static void set_readable(struct bl_capi_queue *queue, bool readable)
 {
     uint64_t value = 1;
     /* Neither call can fail in a way that matters: the counter never passes 1, and reading an empty one says EAGAIN. */
@@ -48,7 +48,7 @@ static void set_readable(struct capi_queue *queue, bool readable)
     (void)n;
 }
 
-void capi_queue_push(struct capi_queue *queue, struct capi_event *event)
+void bl_capi_queue_push(struct bl_capi_queue *queue, struct bl_capi_event *event)
 {
     event->next = NULL;
     pthread_mutex_lock(&queue->lock);
@@ -70,7 +70,7 @@ void capi_queue_push(struct capi_queue *queue, struct capi_event *event)
         event->drop(event);
 }
 
-bool capi_queue_full(struct capi_queue *queue)
+bool bl_capi_queue_full(struct bl_capi_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
 
@@ -82,11 +82,11 @@ bool capi_queue_full(struct capi_queue *queue)
     return full;
 }
 
-void capi_queue_close(struct capi_queue *queue)
+void bl_capi_queue_close(struct bl_capi_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
 
-    struct capi_event *event = queue->first;
+    struct bl_capi_event *event = queue->first;
 
     queue->first = queue->last = NULL;
     queue->count = 0;
@@ -96,7 +96,7 @@ void capi_queue_close(struct capi_queue *queue)
     pthread_cond_broadcast(&queue->changed);
     pthread_mutex_unlock(&queue->lock);
     while (event) {
-        struct capi_event *next = event->next;
+        struct bl_capi_event *next = event->next;
 
         event->drop(event);
         event = next;
@@ -104,7 +104,7 @@ void capi_queue_close(struct capi_queue *queue)
 }
 
 /* pop() - The next event, waiting for it until @deadline. Return: NULL: none came; *@closed: none will */
-static struct capi_event *pop(struct capi_queue *queue, int64_t deadline, bool *closed, bool *feed_hub)
+static struct bl_capi_event *pop(struct bl_capi_queue *queue, int64_t deadline, bool *closed, bool *feed_hub)
 {
     struct timespec until = {.tv_sec = deadline / 1000, .tv_nsec = (deadline % 1000) * 1000000};
 
@@ -116,7 +116,7 @@ static struct capi_event *pop(struct capi_queue *queue, int64_t deadline, bool *
             break;
     }
 
-    struct capi_event *event = queue->first;
+    struct bl_capi_event *event = queue->first;
 
     if (event) {
         queue->first = event->next;
@@ -136,10 +136,10 @@ static struct capi_event *pop(struct capi_queue *queue, int64_t deadline, bool *
 
 int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteError *out_error)
 {
-    if (capi_check_runtime(runtime, out_error) != BOXLITE_OK)
+    if (bl_capi_check_runtime(runtime, out_error) != BOXLITE_OK)
         return -1;
-    capi_ok(out_error);
-    capi_runtime_hold(runtime); /* a callback may free the runtime */
+    bl_capi_ok(out_error);
+    bl_capi_runtime_hold(runtime); /* a callback may free the runtime */
 
     int64_t deadline = bl_deadline_in(timeout_ms);
     int delivered = 0;
@@ -155,19 +155,19 @@ int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteErro
         most = 1;
     while ((size_t)delivered < most) {
         bool feed_hub = false;
-        struct capi_event *event = pop(&runtime->queue, delivered ? 0 : deadline, &closed, &feed_hub);
+        struct bl_capi_event *event = pop(&runtime->queue, delivered ? 0 : deadline, &closed, &feed_hub);
 
         if (feed_hub)
-            capi_hub_wake(&runtime->hub);
+            bl_capi_hub_wake(&runtime->hub);
         if (!event)
             break;
         event->deliver(event);
         delivered++;
     }
     if (closed && !delivered) {
-        capi_reject(out_error, BL_INVALID_STATE, "drain events: the runtime was freed");
+        bl_capi_reject(out_error, BL_INVALID_STATE, "drain events: the runtime was freed");
         delivered = -1;
     }
-    capi_runtime_release(runtime);
+    bl_capi_runtime_release(runtime);
     return delivered;
 }

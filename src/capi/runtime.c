@@ -15,36 +15,36 @@
 
 #define DEFAULT_SHUTDOWN_MS 10000
 
-void capi_runtime_hold(CBoxliteRuntime *runtime)
+void bl_capi_runtime_hold(CBoxliteRuntime *runtime)
 {
     atomic_fetch_add(&runtime->references, 1);
 }
 
-void capi_runtime_release(CBoxliteRuntime *runtime)
+void bl_capi_runtime_release(CBoxliteRuntime *runtime)
 {
     if (atomic_fetch_sub(&runtime->references, 1) != 1)
         return;
-    capi_hub_destroy(&runtime->hub);
-    capi_pool_destroy(&runtime->pool);
-    capi_queue_destroy(&runtime->queue);
+    bl_capi_hub_destroy(&runtime->hub);
+    bl_capi_pool_destroy(&runtime->pool);
+    bl_capi_queue_destroy(&runtime->queue);
     bl_close_fd(&runtime->cancel_fd);
-    capi_free_registries(runtime->config);
+    bl_capi_free_registries(runtime->config);
     pthread_cond_destroy(&runtime->left);
     pthread_mutex_destroy(&runtime->lock);
     free(runtime);
 }
 
-enum BoxliteErrorCode capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteError *out_error)
+enum BoxliteErrorCode bl_capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteError *out_error)
 {
     if (!runtime)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "runtime is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "runtime is NULL");
     if (runtime->owner != getpid())
-        return capi_reject(out_error, BL_INVALID_STATE, "the runtime belongs to process %d: a forked child must open its own",
-                           (int)runtime->owner);
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime belongs to process %d: a forked child must open its own",
+                              (int)runtime->owner);
     return BOXLITE_OK;
 }
 
-struct bl_runtime *capi_enter(CBoxliteRuntime *runtime, struct bl_error *err)
+struct bl_runtime *bl_capi_enter(CBoxliteRuntime *runtime, struct bl_error *err)
 {
     pthread_mutex_lock(&runtime->lock);
 
@@ -58,7 +58,7 @@ struct bl_runtime *capi_enter(CBoxliteRuntime *runtime, struct bl_error *err)
     return core;
 }
 
-void capi_leave(CBoxliteRuntime *runtime)
+void bl_capi_leave(CBoxliteRuntime *runtime)
 {
     pthread_mutex_lock(&runtime->lock);
     if (--runtime->inside == 0)
@@ -66,13 +66,13 @@ void capi_leave(CBoxliteRuntime *runtime)
     pthread_mutex_unlock(&runtime->lock);
 }
 
-CBoxHandle *capi_new_box(CBoxliteRuntime *runtime, const char *id)
+CBoxHandle *bl_capi_new_box(CBoxliteRuntime *runtime, const char *id)
 {
     CBoxHandle *box = calloc(1, sizeof *box);
 
     if (!box)
         return NULL;
-    capi_runtime_hold(runtime);
+    bl_capi_runtime_hold(runtime);
     box->runtime = runtime;
     memcpy(box->id, id, sizeof box->id);
     return box;
@@ -84,22 +84,22 @@ enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteIma
     struct bl_error err = BL_ERROR_INIT;
 
     if (!out_runtime)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "out_runtime is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "out_runtime is NULL");
     *out_runtime = NULL;
     if (image_registries_count < 0 || (image_registries_count > 0 && !image_registries))
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "image_registries is NULL, or its count negative");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "image_registries is NULL, or its count negative");
 
     struct bl_user_config *config =
-        image_registries_count ? capi_take_registries(image_registries, image_registries_count, &err) : NULL;
+        image_registries_count ? bl_capi_take_registries(image_registries, image_registries_count, &err) : NULL;
 
     if (image_registries_count && !config)
-        return capi_report(out_error, &err);
+        return bl_capi_report(out_error, &err);
 
     CBoxliteRuntime *runtime = calloc(1, sizeof *runtime);
 
     if (!runtime) {
-        capi_free_registries(config);
-        return capi_no_memory(out_error);
+        bl_capi_free_registries(config);
+        return bl_capi_no_memory(out_error);
     }
     runtime->config = config;
     atomic_init(&runtime->references, 1);
@@ -107,18 +107,18 @@ enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteIma
     runtime->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&runtime->lock, NULL);
     pthread_cond_init(&runtime->left, NULL);
-    capi_pool_init(&runtime->pool);
+    bl_capi_pool_init(&runtime->pool);
 
-    int failed = capi_queue_init(&runtime->queue) < 0 || capi_hub_init(&runtime->hub) < 0 || runtime->cancel_fd < 0;
+    int failed = bl_capi_queue_init(&runtime->queue) < 0 || bl_capi_hub_init(&runtime->hub) < 0 || runtime->cancel_fd < 0;
 
     if (failed)
         bl_fail(&err, BL_RESOURCE_EXHAUSTED, 0, "open the descriptors of a runtime: raise the limit of open files");
     if (failed || bl_runtime_open(home_dir, &runtime->core, &err) < 0) {
-        capi_runtime_release(runtime);
-        return capi_report(out_error, &err);
+        bl_capi_runtime_release(runtime);
+        return bl_capi_report(out_error, &err);
     }
     *out_runtime = runtime;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 int boxlite_runtime_fd(CBoxliteRuntime *runtime)
@@ -126,7 +126,7 @@ int boxlite_runtime_fd(CBoxliteRuntime *runtime)
     return runtime ? runtime->queue.event_fd : -1;
 }
 
-void capi_cancel(int fd)
+void bl_capi_cancel(int fd)
 {
     uint64_t one = 1;
     ssize_t n = write(fd, &one, sizeof one);
@@ -134,20 +134,20 @@ void capi_cancel(int fd)
     (void)n; /* full: it is readable already */
 }
 
-void capi_add_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream)
+void bl_capi_add_stream(CBoxliteRuntime *runtime, struct bl_capi_cancel *stream)
 {
     pthread_mutex_lock(&runtime->lock);
     stream->next = runtime->streams;
     runtime->streams = stream;
     if (atomic_load(&runtime->shut_down))
-        capi_cancel(stream->fd);
+        bl_capi_cancel(stream->fd);
     pthread_mutex_unlock(&runtime->lock);
 }
 
-void capi_remove_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream)
+void bl_capi_remove_stream(CBoxliteRuntime *runtime, struct bl_capi_cancel *stream)
 {
     pthread_mutex_lock(&runtime->lock);
-    for (struct capi_cancel **at = &runtime->streams; *at; at = &(*at)->next) {
+    for (struct bl_capi_cancel **at = &runtime->streams; *at; at = &(*at)->next) {
         if (*at == stream) {
             *at = stream->next;
             break;
@@ -159,10 +159,10 @@ void capi_remove_stream(CBoxliteRuntime *runtime, struct capi_cancel *stream)
 /* give_up() - Make everything that waits in core come back. */
 static void give_up(CBoxliteRuntime *runtime)
 {
-    capi_cancel(runtime->cancel_fd);
+    bl_capi_cancel(runtime->cancel_fd);
     pthread_mutex_lock(&runtime->lock);
-    for (struct capi_cancel *stream = runtime->streams; stream; stream = stream->next)
-        capi_cancel(stream->fd);
+    for (struct bl_capi_cancel *stream = runtime->streams; stream; stream = stream->next)
+        bl_capi_cancel(stream->fd);
     pthread_mutex_unlock(&runtime->lock);
 }
 
@@ -174,9 +174,9 @@ void boxlite_runtime_free(CBoxliteRuntime *runtime)
         return; /* what the parent opened is the parent's; the copy ends with the process */
     atomic_store(&runtime->shut_down, true);
     give_up(runtime);
-    capi_queue_close(&runtime->queue);
-    capi_pool_stop(&runtime->pool);
-    capi_hub_stop(&runtime->hub);
+    bl_capi_queue_close(&runtime->queue);
+    bl_capi_pool_stop(&runtime->pool);
+    bl_capi_hub_stop(&runtime->hub);
     pthread_mutex_lock(&runtime->lock);
 
     struct bl_runtime *core = runtime->core;
@@ -186,35 +186,35 @@ void boxlite_runtime_free(CBoxliteRuntime *runtime)
         pthread_cond_wait(&runtime->left, &runtime->lock);
     pthread_mutex_unlock(&runtime->lock);
     bl_runtime_close(core);
-    capi_runtime_release(runtime);
+    bl_capi_runtime_release(runtime);
 }
 
 struct shutdown_op {
-    struct capi_op op;
+    struct bl_capi_op op;
     int64_t grace_ms;
     CRuntimeShutdownCb cb;
 };
 
-static int shutdown_work(struct capi_op *base, struct bl_error *err)
+static int shutdown_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct shutdown_op *op = (struct shutdown_op *)base;
-    struct bl_runtime *core = capi_enter(base->runtime, err);
+    struct bl_runtime *core = bl_capi_enter(base->runtime, err);
 
     if (!core)
         return -1;
 
     int failed = bl_runtime_stop_attached(core, op->grace_ms, err);
 
-    capi_leave(base->runtime);
+    bl_capi_leave(base->runtime);
     return failed;
 }
 
-static void shutdown_complete(struct capi_op *base, CBoxliteError *error)
+static void shutdown_complete(struct bl_capi_op *base, CBoxliteError *error)
 {
     ((struct shutdown_op *)base)->cb(error, base->user_data);
 }
 
-static void shutdown_dispose(struct capi_op *base)
+static void shutdown_dispose(struct bl_capi_op *base)
 {
     free(base);
 }
@@ -222,20 +222,20 @@ static void shutdown_dispose(struct capi_op *base)
 enum BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *runtime, int timeout_secs, CRuntimeShutdownCb cb, void *user_data,
                                                CBoxliteError *out_error)
 {
-    enum BoxliteErrorCode code = capi_check_runtime(runtime, out_error);
+    enum BoxliteErrorCode code = bl_capi_check_runtime(runtime, out_error);
 
     if (code != BOXLITE_OK)
         return code;
     if (!cb)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "cb is NULL");
 
-    struct shutdown_op *op = capi_new_op(sizeof *op, runtime, user_data, shutdown_work, shutdown_complete, shutdown_dispose);
+    struct shutdown_op *op = bl_capi_new_op(sizeof *op, runtime, user_data, shutdown_work, shutdown_complete, shutdown_dispose);
 
     if (!op)
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     op->cb = cb;
     op->grace_ms = timeout_secs == 0 ? DEFAULT_SHUTDOWN_MS : timeout_secs < 0 ? -1 : (int64_t)timeout_secs * 1000;
     atomic_store(&runtime->shut_down, true);
     give_up(runtime);
-    return capi_post(runtime, CAPI_LANE_END, &op->op, out_error);
+    return bl_capi_post(runtime, CAPI_LANE_END, &op->op, out_error);
 }

@@ -73,27 +73,27 @@ enum BoxliteErrorCode boxlite_simple_new(const char *image, int cpus, int memory
     if (out_box)
         *out_box = NULL;
     if (!image || !out_box)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", image ? "out_box" : "image");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", image ? "out_box" : "image");
     if (cpus < 0 || cpus > BL_MOST_CPUS || memory_mib < 0 || memory_mib > BL_MOST_MEMORY_MIB ||
         (memory_mib && memory_mib < BL_LEAST_MEMORY_MIB))
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%d processors, %d MiB: 1 to %d and %d to %d are possible", cpus,
-                           memory_mib, BL_MOST_CPUS, BL_LEAST_MEMORY_MIB, BL_MOST_MEMORY_MIB);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%d processors, %d MiB: 1 to %d and %d to %d are possible", cpus,
+                              memory_mib, BL_MOST_CPUS, BL_LEAST_MEMORY_MIB, BL_MOST_MEMORY_MIB);
 
     CBoxliteSimple *box = calloc(1, sizeof *box);
 
     if (!box || !(box->image = strdup(image))) {
         free(box);
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     }
     box->cpus = cpus ? (unsigned int)cpus : SIMPLE_CPUS;
     box->memory_mib = memory_mib ? (unsigned int)memory_mib : SIMPLE_MEMORY_MIB;
     if (bl_runtime_open(NULL, &box->core, &err) < 0) {
         free(box->image);
         free(box);
-        return capi_report(out_error, &err);
+        return bl_capi_report(out_error, &err);
     }
     *out_box = box;
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 /* ensure_box() - Make the box if there is none yet. Return: 0; -1 with *@err */
@@ -158,7 +158,7 @@ enum BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *box_runner, const char 
     if (out_result)
         *out_result = NULL;
     if (!box_runner || !command || !*command || !out_result || argc < 0 || (argc > 0 && !args))
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "box, command, args or out_result is NULL, or argc negative");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "box, command, args or out_result is NULL, or argc negative");
 
     int failed = bl_strings_append(&open.args, command);
 
@@ -173,7 +173,7 @@ enum BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *box_runner, const char 
     bl_open_free(&open);
     bl_buffer_free(&capture.out);
     bl_buffer_free(&capture.err);
-    return failed ? capi_report(out_error, &err) : capi_ok(out_error);
+    return failed ? bl_capi_report(out_error, &err) : bl_capi_ok(out_error);
 }
 
 void boxlite_simple_free(CBoxliteSimple *box_runner)

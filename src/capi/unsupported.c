@@ -20,8 +20,8 @@ static const char needs_volumes[] = "named volumes are not supported yet";
 static enum BoxliteErrorCode missing(const void *first, const void *second, const char *what, CBoxliteError *out_error)
 {
     if (!first || !second)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "an argument is NULL");
-    return capi_reject(out_error, BL_UNSUPPORTED, "%s", what);
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "an argument is NULL");
+    return bl_capi_reject(out_error, BL_UNSUPPORTED, "%s", what);
 }
 
 /* present() - A function pointer as a condition for missing(). */
@@ -174,16 +174,16 @@ struct RestOptionsHandle {
 enum BoxliteErrorCode boxlite_rest_options_new(const char *url, CBoxliteRestOptions **out_options, CBoxliteError *out_error)
 {
     if (!url || !out_options)
-        return capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", url ? "out_options" : "url");
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", url ? "out_options" : "url");
     *out_options = calloc(1, sizeof **out_options);
     if (*out_options)
         (*out_options)->url = strdup(url);
     if (!*out_options || !(*out_options)->url) {
         free(*out_options);
         *out_options = NULL;
-        return capi_no_memory(out_error);
+        return bl_capi_no_memory(out_error);
     }
-    return capi_ok(out_error);
+    return bl_capi_ok(out_error);
 }
 
 void boxlite_rest_options_set_credential(CBoxliteRestOptions *options, const CBoxliteCredential *credential)
