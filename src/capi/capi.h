@@ -101,13 +101,14 @@ struct bl_capi_cancel {
 
 struct RuntimeHandle {
     atomic_int references;
-    pid_t owner;          /* the process that opened it; a forked child is another */
-    pthread_mutex_t lock; /* guards core against boxlite_runtime_free(), see bl_capi_enter() */
+    CBoxliteRuntime *next_open; /* runtime.c */
+    pid_t owner;                /* the process that opened it; a forked child is another */
+    pthread_mutex_t lock;       /* guards core against boxlite_runtime_free(), see bl_capi_enter() */
     pthread_cond_t left;
     unsigned int inside;            /* threads that use core right now */
     struct bl_capi_cancel *streams; /* what else gives up when the runtime shuts down */
     struct bl_runtime *core;        /* NULL once freed */
-    atomic_bool shut_down;
+    atomic_bool shut_down, freed;
     int cancel_fd; /* an eventfd, readable once the runtime shuts down: running creations and starts give up */
     struct bl_capi_queue queue;
     struct bl_capi_pool pool;
@@ -139,6 +140,8 @@ enum BoxliteErrorCode bl_capi_ok(CBoxliteError *out_error);
 /* ---- runtime.c ---- */
 
 void bl_capi_runtime_hold(CBoxliteRuntime *runtime);
+/* bl_capi_hold_open() - The same, for a pointer to what may be freed already. Return: whether it was not */
+bool bl_capi_hold_open(CBoxliteRuntime *runtime);
 void bl_capi_runtime_release(CBoxliteRuntime *runtime);
 /*
  * bl_capi_check_runtime() - Whether calls may use it: not NULL, not freed, not another process's

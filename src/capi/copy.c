@@ -147,6 +147,14 @@ static void stream_join(struct stream *stream)
     stream->joined = true;
 }
 
+/* refuse_child() - The socket and the thread are those of the process that opened it. Return: BOXLITE_OK; BOXLITE_INVALID_STATE */
+static enum BoxliteErrorCode refuse_child(const struct stream *stream, CBoxliteError *out_error)
+{
+    if (stream->runtime->owner == getpid())
+        return BOXLITE_OK;
+    return bl_capi_reject(out_error, BL_INVALID_STATE, "the copy belongs to process %d", (int)stream->runtime->owner);
+}
+
 struct CBoxCopyOutStream {
     struct stream stream;
     struct bl_buffer ahead; /* read ahead to know what the source is, and not given to the caller yet */
@@ -263,6 +271,8 @@ enum BoxliteErrorCode boxlite_copy_out_read(struct CBoxCopyOutStream *stream, ui
         *out_read = 0;
     if (!stream || !buffer || !capacity || !out_read)
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream, buffer or out_read is NULL, or capacity 0");
+    if (refuse_child(&stream->stream, out_error) != BOXLITE_OK)
+        return BOXLITE_INVALID_STATE;
     if (stream->broken)
         return bl_capi_reject(out_error, BL_INVALID_STATE, "read a copy: it failed before");
     if (stream->at_end)
@@ -295,7 +305,7 @@ enum BoxliteErrorCode boxlite_copy_out_read(struct CBoxCopyOutStream *stream, ui
 
 void boxlite_copy_out_free(struct CBoxCopyOutStream *stream)
 {
-    if (!stream)
+    if (!stream || refuse_child(&stream->stream, NULL) != BOXLITE_OK)
         return;
     bl_capi_cancel(stream->stream.cancel.fd);
     /* Whoever writes into the pair sees the end of it. */
@@ -387,6 +397,8 @@ enum BoxliteErrorCode boxlite_copy_in_write(struct CBoxCopyInStream *stream, con
 {
     if (!stream || (!data && len))
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", stream ? "data" : "stream");
+    if (refuse_child(&stream->stream, out_error) != BOXLITE_OK)
+        return BOXLITE_INVALID_STATE;
     if (stream->closed || stream->aborted)
         return bl_capi_reject(out_error, BL_INVALID_STATE, "write a copy: it was %s", stream->aborted ? "aborted" : "closed");
     if (bl_write_all(stream->stream.near_fd, data, len) == 0)
@@ -403,6 +415,8 @@ enum BoxliteErrorCode boxlite_copy_in_close(struct CBoxCopyInStream *stream, CBo
 {
     if (!stream)
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
+    if (refuse_child(&stream->stream, out_error) != BOXLITE_OK)
+        return BOXLITE_INVALID_STATE;
     if (stream->aborted)
         return bl_capi_reject(out_error, BL_INVALID_STATE, "close a copy: it was aborted");
     if (!stream->closed)
@@ -415,6 +429,8 @@ enum BoxliteErrorCode boxlite_copy_in_abort(struct CBoxCopyInStream *stream, CBo
 {
     if (!stream)
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "stream is NULL");
+    if (refuse_child(&stream->stream, out_error) != BOXLITE_OK)
+        return BOXLITE_INVALID_STATE;
     if (stream->closed || stream->aborted)
         return bl_capi_reject(out_error, BL_INVALID_STATE, "abort a copy: it was %s", stream->aborted ? "aborted" : "closed");
     stream->aborted = true;
@@ -424,7 +440,7 @@ enum BoxliteErrorCode boxlite_copy_in_abort(struct CBoxCopyInStream *stream, CBo
 
 void boxlite_copy_in_free(struct CBoxCopyInStream *stream)
 {
-    if (!stream)
+    if (!stream || refuse_child(&stream->stream, NULL) != BOXLITE_OK)
         return;
     if (!stream->aborted)
         boxlite_copy_in_close(stream, NULL);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -199,6 +200,15 @@ static void on_output(struct bl_session *session, enum bl_channel channel, const
     bl_capi_queue_push(&execution->runtime->queue, &event->event);
 }
 
+/* has_room() - Whether one more event of output may be kept; the hub steps this again once there is room. */
+static bool has_room(struct bl_session *session, void *data)
+{
+    CExecutionHandle *execution = data;
+
+    (void)session;
+    return execution->freed || !bl_capi_queue_full(&execution->runtime->queue);
+}
+
 static void on_exited(struct bl_session *session, const struct bl_exit *exit, void *data)
 {
     CExecutionHandle *execution = data;
@@ -208,7 +218,7 @@ static void on_exited(struct bl_session *session, const struct bl_exit *exit, vo
     end(execution);
 }
 
-static const struct bl_session_events session_events = {.output = on_output, .exited = on_exited};
+static const struct bl_session_events session_events = {.output = on_output, .room = has_room, .exited = on_exited};
 
 /* feed() - Give the session what input it takes. Under the lock. */
 static void feed(CExecutionHandle *execution)
@@ -419,11 +429,21 @@ enum BoxliteErrorCode boxlite_box_exec(CBoxHandle *handle, const BoxliteCommand 
 
 /* ---- Callbacks ---- */
 
+/* check_execution() - What every call on one checks first. */
+static enum BoxliteErrorCode check_execution(CExecutionHandle *execution, bool has_cb, CBoxliteError *out_error)
+{
+    if (!execution || !has_cb)
+        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+    return bl_capi_check_runtime(execution->runtime, out_error);
+}
+
 enum BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execution, CBoxStdoutCb cb, void *user_data,
                                                   CBoxliteError *out_error)
 {
-    if (!execution || !cb)
-        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+    enum BoxliteErrorCode code = check_execution(execution, cb != NULL, out_error);
+
+    if (code != BOXLITE_OK)
+        return code;
     pthread_mutex_lock(&execution->lock);
     execution->on_stdout = cb;
     execution->stdout_data = user_data;
@@ -434,8 +454,10 @@ enum BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execution, C
 enum BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxStderrCb cb, void *user_data,
                                                   CBoxliteError *out_error)
 {
-    if (!execution || !cb)
-        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+    enum BoxliteErrorCode code = check_execution(execution, cb != NULL, out_error);
+
+    if (code != BOXLITE_OK)
+        return code;
     pthread_mutex_lock(&execution->lock);
     execution->on_stderr = cb;
     execution->stderr_data = user_data;
@@ -446,8 +468,10 @@ enum BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, C
 enum BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb, void *user_data,
                                                 CBoxliteError *out_error)
 {
-    if (!execution || !cb)
-        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
+    enum BoxliteErrorCode code = check_execution(execution, cb != NULL, out_error);
+
+    if (code != BOXLITE_OK)
+        return code;
     pthread_mutex_lock(&execution->lock);
     execution->on_exit = cb;
     execution->exit_data = user_data;
@@ -475,14 +499,6 @@ static void wait_complete(struct bl_capi_op *base, CBoxliteError *error)
 static void plain_dispose(struct bl_capi_op *base)
 {
     free(base);
-}
-
-/* check_execution() - What every call on one checks first. */
-static enum BoxliteErrorCode check_execution(CExecutionHandle *execution, bool has_cb, CBoxliteError *out_error)
-{
-    if (!execution || !has_cb)
-        return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "%s is NULL", execution ? "cb" : "execution");
-    return bl_capi_check_runtime(execution->runtime, out_error);
 }
 
 enum BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecutionWaitCb cb, void *user_data,
@@ -539,7 +555,7 @@ enum BoxliteErrorCode boxlite_execution_stdin_write(CExecutionHandle *execution,
 
 size_t boxlite_execution_stdin_pending(CExecutionHandle *execution)
 {
-    if (!execution)
+    if (!execution || execution->runtime->owner != getpid())
         return 0;
     pthread_mutex_lock(&execution->lock);
 
@@ -647,7 +663,7 @@ enum BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, 
 
 uint64_t boxlite_execution_duration_us(CExecutionHandle *execution)
 {
-    if (!execution)
+    if (!execution || execution->runtime->owner != getpid())
         return 0;
     pthread_mutex_lock(&execution->lock);
 
@@ -659,8 +675,8 @@ uint64_t boxlite_execution_duration_us(CExecutionHandle *execution)
 
 void boxlite_execution_free(CExecutionHandle *execution)
 {
-    if (!execution)
-        return;
+    if (!execution || execution->runtime->owner != getpid())
+        return; /* NULL, or a forked child's copy, whose locks threads may hold that the child does not have */
     pthread_mutex_lock(&execution->lock);
     execution->freed = true;
     /* Those who wait are told: exactly one completion an operation. */
@@ -670,7 +686,6 @@ void boxlite_execution_free(CExecutionHandle *execution)
         end(execution);
     }
     pthread_mutex_unlock(&execution->lock);
-    if (execution->runtime->owner == getpid())
-        bl_capi_hub_wake(&execution->runtime->hub);
+    bl_capi_hub_wake(&execution->runtime->hub);
     bl_capi_execution_release(execution);
 }

@@ -42,7 +42,7 @@ struct ExecutionHandle {
     bool failed; /* it ended without an exit: error says how */
     struct bl_error error;
     struct wait_op *waiters;
-    uint32_t watched; /* epoll events; the hub's own */
+    uint32_t watched; /* epoll events, 0: epoll does not know it; the hub's own */
 };
 
 void bl_capi_execution_hold(CExecutionHandle *execution);

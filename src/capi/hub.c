@@ -50,8 +50,11 @@ void bl_capi_hub_wake(struct bl_capi_hub *hub)
     (void)n;
 }
 
-/* watch() - Ask the session what it waits for and tell epoll. @add: it is new. Return: 0; -1 with errno */
-static int watch(struct bl_capi_hub *hub, CExecutionHandle *execution, bool add, bool hold_back)
+/*
+ * watch() - Ask the session what it waits for and tell epoll. Return: 0; -1 with errno
+ * What waits for nothing leaves epoll, which would otherwise tell again and again that its other end has hung up.
+ */
+static int watch(struct bl_capi_hub *hub, CExecutionHandle *execution, bool hold_back)
 {
     pthread_mutex_lock(&execution->lock);
 
@@ -61,12 +64,13 @@ static int watch(struct bl_capi_hub *hub, CExecutionHandle *execution, bool add,
     pthread_mutex_unlock(&execution->lock);
 
     uint32_t events = (wanted & POLLIN && !hold_back ? (uint32_t)EPOLLIN : 0) | (wanted & POLLOUT ? (uint32_t)EPOLLOUT : 0);
+    uint32_t before = execution->watched;
     struct epoll_event event = {.events = events, .data.ptr = execution};
 
-    if (!add && events == execution->watched)
+    if (events == before)
         return 0;
     execution->watched = events;
-    return epoll_ctl(hub->epoll_fd, add ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
+    return epoll_ctl(hub->epoll_fd, !before ? EPOLL_CTL_ADD : !events ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, fd, &event);
 }
 
 /* leave() - Forget an execution; its session, which owns the descriptor that epoll knows, is freed with the last reference or by
@@ -105,7 +109,7 @@ static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
         }
         if (table->count == table->capacity)
             bl_fail_memory(&err);
-        else if (watch(hub, arrival, true, false) < 0)
+        else if (watch(hub, arrival, false) < 0)
             bl_fail(&err, BL_RESOURCE_EXHAUSTED, errno, "watch an execution");
         if (err.code != BL_OK) {
             bl_capi_execution_fail(arrival, &err);
@@ -117,32 +121,32 @@ static void take_arrivals(CBoxliteRuntime *runtime, struct table *table)
     }
 }
 
+/* step_at() - One session's turn. Return: whether it lives on */
+static bool step_at(CBoxliteRuntime *runtime, struct table *table, size_t index)
+{
+    CExecutionHandle *execution = table->items[index];
+
+    if (!bl_capi_execution_step(execution)) {
+        leave(table, index);
+        return false;
+    }
+    watch(&runtime->hub, execution, bl_capi_queue_full(&runtime->queue));
+    return true;
+}
+
 /* step_all() - After a wake: look at every session, since any of them may want something else now. */
 static void step_all(CBoxliteRuntime *runtime, struct table *table)
 {
-    for (size_t i = 0; i < table->count;) {
-        if (!bl_capi_execution_step(table->items[i])) {
-            leave(table, i);
-            continue;
-        }
-        watch(&runtime->hub, table->items[i], false, bl_capi_queue_full(&runtime->queue));
-        i++;
-    }
+    for (size_t i = 0; i < table->count;)
+        i += step_at(runtime, table, i);
 }
 
-static void step_one(CBoxliteRuntime *runtime, struct table *table, CExecutionHandle *execution)
+static void step_one(CBoxliteRuntime *runtime, struct table *table, const CExecutionHandle *execution)
 {
     for (size_t i = 0; i < table->count; i++) {
         if (table->items[i] != execution)
             continue;
-        if (bl_capi_queue_full(&runtime->queue)) {
-            watch(&runtime->hub, execution, false, true);
-            return;
-        }
-        if (bl_capi_execution_step(execution))
-            watch(&runtime->hub, execution, false, false);
-        else
-            leave(table, i);
+        step_at(runtime, table, i);
         return;
     }
 }

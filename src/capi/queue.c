@@ -3,7 +3,8 @@
  * queue.c - events on their way to the draining thread
  *
  * Completions are always taken: there is one for each operation that the user began. Output is what could grow without bound,
- * so the hub asks bl_capi_queue_full() first and leaves the bytes in the guest while the queue is full.
+ * so each piece of it asks bl_capi_queue_full() first and stays in its session, and what follows in the guest, while the queue is
+ * full.
  *
  * The eventfd holds 1 while there are events and 0 otherwise; it is changed under the lock, so it never lies.
  */
@@ -134,16 +135,16 @@ static struct bl_capi_event *pop(struct bl_capi_queue *queue, int64_t deadline, 
     return event;
 }
 
-int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteError *out_error)
+/* drain() - Deliver what there is; the caller holds a reference. Return: how many, or -1 */
+static int drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteError *out_error)
 {
-    if (bl_capi_check_runtime(runtime, out_error) != BOXLITE_OK)
-        return -1;
-    bl_capi_ok(out_error);
-    bl_capi_runtime_hold(runtime); /* a callback may free the runtime */
-
     int64_t deadline = bl_deadline_in(timeout_ms);
     int delivered = 0;
     bool closed = false;
+
+    if (bl_capi_check_runtime(runtime, out_error) != BOXLITE_OK)
+        return -1;
+    bl_capi_ok(out_error);
 
     /* What was there at the start, and no more: callbacks that queue new work must not keep drain() from returning. */
     pthread_mutex_lock(&runtime->queue.lock);
@@ -168,6 +169,23 @@ int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteErro
         bl_capi_reject(out_error, BL_INVALID_STATE, "drain events: the runtime was freed");
         delivered = -1;
     }
+    return delivered;
+}
+
+int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteError *out_error)
+{
+    if (!runtime) {
+        bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "runtime is NULL");
+        return -1;
+    }
+    if (!bl_capi_hold_open(runtime)) {
+        bl_capi_reject(out_error, BL_INVALID_STATE, "drain events: the runtime was freed");
+        return -1;
+    }
+
+    /* A callback may free the runtime. */
+    int delivered = drain(runtime, timeout_ms, out_error);
+
     bl_capi_runtime_release(runtime);
     return delivered;
 }

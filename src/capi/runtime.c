@@ -34,6 +34,70 @@ void bl_capi_runtime_release(CBoxliteRuntime *runtime)
     free(runtime);
 }
 
+/*
+ * The runtimes that programs hold. A free that finds its runtime not among them came second, and does nothing: two threads may free
+ * one at once, and a callback may free what the program frees too. A drain that comes too late is told so: threads that do nothing
+ * but drain learn only by that answer that another thread has freed the runtime.
+ */
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
+static CBoxliteRuntime *open_runtimes;
+static pthread_once_t open_once = PTHREAD_ONCE_INIT;
+
+static void lock_open(void)
+{
+    pthread_mutex_lock(&open_lock);
+}
+
+static void unlock_open(void)
+{
+    pthread_mutex_unlock(&open_lock);
+}
+
+static void survive_forks(void)
+{
+    pthread_atfork(lock_open, unlock_open, unlock_open);
+}
+
+static void note_open(CBoxliteRuntime *runtime)
+{
+    pthread_once(&open_once, survive_forks);
+    lock_open();
+    runtime->next_open = open_runtimes;
+    open_runtimes = runtime;
+    unlock_open();
+}
+
+/* take_open() - Return: whether it was open, which it is no more */
+static bool take_open(const CBoxliteRuntime *runtime)
+{
+    CBoxliteRuntime **at = &open_runtimes;
+
+    lock_open();
+    while (*at && *at != runtime)
+        at = &(*at)->next_open;
+
+    bool found = *at != NULL;
+
+    if (found)
+        *at = runtime->next_open;
+    unlock_open();
+    return found;
+}
+
+bool bl_capi_hold_open(CBoxliteRuntime *runtime)
+{
+    lock_open();
+
+    CBoxliteRuntime *at = open_runtimes;
+
+    while (at && at != runtime)
+        at = at->next_open;
+    if (at)
+        bl_capi_runtime_hold(at);
+    unlock_open();
+    return at != NULL;
+}
+
 enum BoxliteErrorCode bl_capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteError *out_error)
 {
     if (!runtime)
@@ -41,6 +105,8 @@ enum BoxliteErrorCode bl_capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteEr
     if (runtime->owner != getpid())
         return bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime belongs to process %d: a forked child must open its own",
                               (int)runtime->owner);
+    if (atomic_load(&runtime->freed))
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime was freed");
     return BOXLITE_OK;
 }
 
@@ -117,13 +183,14 @@ enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteIma
         bl_capi_runtime_release(runtime);
         return bl_capi_report(out_error, &err);
     }
+    note_open(runtime);
     *out_runtime = runtime;
     return bl_capi_ok(out_error);
 }
 
 int boxlite_runtime_fd(CBoxliteRuntime *runtime)
 {
-    return runtime ? runtime->queue.event_fd : -1;
+    return runtime && runtime->owner == getpid() ? runtime->queue.event_fd : -1;
 }
 
 void bl_capi_cancel(int fd)
@@ -168,10 +235,11 @@ static void give_up(CBoxliteRuntime *runtime)
 
 void boxlite_runtime_free(CBoxliteRuntime *runtime)
 {
-    if (!runtime)
+    if (!runtime || !take_open(runtime))
         return;
     if (runtime->owner != getpid())
         return; /* what the parent opened is the parent's; the copy ends with the process */
+    atomic_store(&runtime->freed, true);
     atomic_store(&runtime->shut_down, true);
     give_up(runtime);
     bl_capi_queue_close(&runtime->queue);

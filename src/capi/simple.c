@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/strings.h"
@@ -23,6 +24,7 @@ struct BoxRunner {
     char id[BL_BOX_ID_LENGTH + 1]; /* empty: not made yet */
     char *image;
     unsigned int cpus, memory_mib;
+    pid_t owner; /* a forked child is another */
 };
 
 /* What one command printed. */
@@ -85,6 +87,7 @@ enum BoxliteErrorCode boxlite_simple_new(const char *image, int cpus, int memory
         free(box);
         return bl_capi_no_memory(out_error);
     }
+    box->owner = getpid();
     box->cpus = cpus ? (unsigned int)cpus : SIMPLE_CPUS;
     box->memory_mib = memory_mib ? (unsigned int)memory_mib : SIMPLE_MEMORY_MIB;
     if (bl_runtime_open(NULL, &box->core, &err) < 0) {
@@ -160,6 +163,9 @@ enum BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *box_runner, const char 
     if (!box_runner || !command || !*command || !out_result || argc < 0 || (argc > 0 && !args))
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "box, command, args or out_result is NULL, or argc negative");
 
+    if (box_runner->owner != getpid())
+        return bl_capi_reject(out_error, BL_INVALID_STATE, "the box belongs to process %d", (int)box_runner->owner);
+
     int failed = bl_strings_append(&open.args, command);
 
     for (int i = 0; !failed && i < argc; i++)
@@ -178,7 +184,7 @@ enum BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *box_runner, const char 
 
 void boxlite_simple_free(CBoxliteSimple *box_runner)
 {
-    if (!box_runner)
+    if (!box_runner || box_runner->owner != getpid())
         return;
     if (box_runner->id[0])
         bl_box_remove(box_runner->core, box_runner->id, true, NULL);

@@ -290,6 +290,8 @@ struct bl_session_events {
     void (*writable)(struct bl_session *session, void *data);
     /* The last callback: how it ended. */
     void (*exited)(struct bl_session *session, const struct bl_exit *exit, void *data);
+    /* Whether output is taken now; NULL: always. Once it was said no to, output waits until bl_session_step() is called again. */
+    bool (*room)(struct bl_session *session, void *data);
 };
 
 /*

@@ -52,6 +52,7 @@ struct bl_session {
     uint32_t unread[BL_CHANNEL_COUNT];      /* bytes the caller has not consumed */
     uint32_t owed_credit[BL_CHANNEL_COUNT]; /* bytes consumed that the box was not told of */
     bool output_ended[BL_CHANNEL_COUNT];
+    bool held;   /* the caller had no room for output: frames wait in `in`, and nothing more is read */
     bool broken; /* memory ran out for something that must be sent */
 };
 
@@ -109,7 +110,7 @@ static void queue(struct bl_session *session, enum bl_frame_type type, uint16_t 
         session->broken = true;
 }
 
-/* flush() - Send what the socket takes. Return: 0; -1: the connection is gone */
+/* flush() - Send what the socket takes. Return: 0; -1: the connection is gone, and what was to be sent with it */
 static int flush(struct bl_session *session)
 {
     while (session->out.length) {
@@ -117,8 +118,13 @@ static int flush(struct bl_session *session)
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -1;
+        if (n < 0 && errno == EAGAIN)
+            return 0;
+        if (n < 0) {
+            /* What is left would keep the caller polling for POLLOUT, of which a dead connection has always some. */
+            bl_buffer_clear(&session->out);
+            return -1;
+        }
         bl_buffer_consume(&session->out, (size_t)n);
     }
     return 0;
@@ -223,9 +229,10 @@ static int take_frame(struct bl_session *session, const struct bl_frame *frame, 
     }
 }
 
-/* take_frames() - All whole frames that came. Return: 0; -1 with *@err */
+/* take_frames() - All whole frames that came, up to output that the caller has no room for. Return: 0; -1 with *@err */
 static int take_frames(struct bl_session *session, struct bl_error *err)
 {
+    session->held = false;
     while (!session->ended) {
         struct bl_frame frame;
         size_t used = 0;
@@ -234,6 +241,9 @@ static int take_frames(struct bl_session *session, struct bl_error *err)
         if (found < 0)
             return break_off(session, err, "bytes that are no frame");
         if (!found)
+            return 0;
+        session->held = frame.type == BL_FRAME_DATA && session->events.room && !session->events.room(session, session->data);
+        if (session->held)
             return 0;
         if (take_frame(session, &frame, err) < 0)
             return -1;
@@ -258,7 +268,9 @@ int bl_session_step(struct bl_session *session, struct bl_error *err)
         return 0;
     /* A failure to send is not the last word: what the box said before it went is still to be read. */
     flush(session);
-    for (int i = 0; i < READS_A_STEP && !session->ended; i++) {
+    if (take_frames(session, err) < 0)
+        return -1;
+    for (int i = 0; i < READS_A_STEP && !session->ended && !session->held; i++) {
         uint8_t *room = bl_buffer_reserve(&session->in, READ_BYTES);
 
         if (!room)

@@ -13,6 +13,7 @@
  *     internal    it answers "failed 1 125 a bug in here"
  *     babble      it runs, and answers every connection with what is no frame
  *     hangup      it runs, and closes every connection at once
+ *     flood       it runs, and answers every command with 20,000 bytes of output, each in a frame of its own, and an exit
  *     hang        it never answers
  *     garbage     it answers nonsense
  *     lockless    it runs without holding shim.lock
@@ -209,6 +210,38 @@ static _Noreturn void misbehave(int listener, bool babbles)
     }
 }
 
+/* flood() - Commands that print much in small pieces, until a signal ends this. */
+static _Noreturn void flood(int listener)
+{
+    for (;;) {
+        struct bl_buffer out = BL_BUFFER_INIT(1 << 20);
+        const struct bl_hello hello = {.version = BL_PROTO_VERSION, .oldest = BL_PROTO_OLDEST_VERSION};
+        const struct bl_exit ended = {.code = 0};
+        struct bl_buffer exit_fields = BL_BUFFER_INIT(1024);
+        struct pollfd waiting = {.fd = listener, .events = POLLIN};
+        char byte;
+
+        if (poll(&waiting, 1, -1) < 0)
+            continue;
+
+        int client = accept(listener, NULL, NULL), failed = bl_hello_append(&out, &hello);
+
+        failed |= bl_exit_encode(&exit_fields, &ended);
+        failed |= bl_frame_append(&out, BL_FRAME_OPENED, 0, 1, NULL, 0);
+        for (int i = 0; i < 20000; i++) {
+            byte = (char)('a' + i % 26);
+            failed |= bl_frame_append(&out, BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, &byte, 1);
+        }
+        failed |= bl_frame_append(&out, BL_FRAME_EXIT, 0, 1, bl_buffer_data(&exit_fields), exit_fields.length);
+        if (!failed && bl_write_all(client, bl_buffer_data(&out), out.length) == 0)
+            while (read(client, &byte, 1) > 0)
+                ;
+        close(client);
+        bl_buffer_free(&out);
+        bl_buffer_free(&exit_fields);
+    }
+}
+
 /* serve() - Until a STOP comes. A connection gets our HELLO, and what it sends is looked at no further than that. */
 static void serve(int listener, bool deaf)
 {
@@ -299,5 +332,7 @@ int main(int argc, char **argv, char **envp)
     }
     if (strcmp(mode, "babble") == 0 || strcmp(mode, "hangup") == 0)
         misbehave(listener, strcmp(mode, "babble") == 0);
+    if (strcmp(mode, "flood") == 0)
+        flood(listener);
     serve(listener, deaf);
 }

@@ -75,7 +75,19 @@ static void on_exited(struct bl_session *from, const struct bl_exit *exit, void 
     to->exit = *exit;
 }
 
-static const struct bl_session_events events = {on_opened, on_output, on_output_end, on_writable, on_exited};
+static size_t room_for = SIZE_MAX; /* pieces of output that are taken until there is no room */
+
+static bool has_room(struct bl_session *from, void *data)
+{
+    (void)from;
+    (void)data;
+    if (!room_for)
+        return false;
+    room_for -= room_for != SIZE_MAX;
+    return true;
+}
+
+static const struct bl_session_events events = {on_opened, on_output, on_output_end, on_writable, on_exited, has_room};
 
 static int setup(void **state)
 {
@@ -236,6 +248,58 @@ static void a_command_from_open_to_exit(void **state)
     assert_int_equal(told.exit.code, 3);
     assert_int_equal(bl_session_step(session, &err), 0); /* and again */
     assert_int_equal(told.exits, 1);
+}
+
+/* What the caller has no room for waits, whatever else the session is stepped for, and comes in order with what follows. */
+static void output_waits_for_room(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(false);
+    greet();
+    reply(BL_FRAME_OPENED, 0, 1, NULL, 0);
+    for (const char *letter = "abcd"; *letter; letter++)
+        reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, letter, 1);
+    reply(BL_FRAME_EOF, BL_CHANNEL_STDOUT, 1, NULL, 0);
+    send_exit(4);
+    for (size_t taken = 0; taken < 4; taken++) {
+        room_for = 0;
+        assert_int_equal(bl_session_step(session, &err), 1);
+        assert_int_equal(told.output[BL_CHANNEL_STDOUT].length, taken);
+        bl_session_signal(session, 10); /* the way there is open all the while */
+        assert_int_equal(bl_session_step(session, &err), 1);
+        expect_frame(BL_FRAME_SIGNAL);
+        room_for = 1;
+        if (taken < 3)
+            assert_int_equal(bl_session_step(session, &err), 1);
+    }
+    assert_false(told.ended[BL_CHANNEL_STDOUT] || told.exits);
+    room_for = SIZE_MAX;
+    hang_up(); /* what came before the end still counts */
+    assert_int_equal(bl_session_step(session, &err), 0);
+    assert_memory_equal(bl_buffer_data(&told.output[BL_CHANNEL_STDOUT]), "abcd", 4);
+    assert_true(told.ended[BL_CHANNEL_STDOUT] && told.exits == 1 && told.exit.code == 4);
+}
+
+/* A connection that is gone leaves nothing to send, or whoever watches it would be told for ever that it takes bytes. */
+static void nothing_is_to_be_sent_to_who_is_gone(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(false);
+    greet();
+    reply(BL_FRAME_OPENED, 0, 1, NULL, 0);
+    reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, "x", 1);
+    room_for = 0;
+    hang_up();
+    bl_session_signal(session, 10);
+    assert_int_equal(bl_session_step(session, &err), 1);
+    assert_int_equal(bl_session_poll_events(session), POLLIN);
+    room_for = SIZE_MAX;
+    assert_int_equal(bl_session_step(session, &err), -1);
+    assert_int_equal(told.output[BL_CHANNEL_STDOUT].length, 1);
 }
 
 static void input_stops_at_the_window_and_goes_on_with_credit(void **state)
@@ -449,6 +513,8 @@ int main(void)
 #define WITH_A_BOX(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         WITH_A_BOX(a_command_from_open_to_exit),
+        WITH_A_BOX(output_waits_for_room),
+        WITH_A_BOX(nothing_is_to_be_sent_to_who_is_gone),
         WITH_A_BOX(input_stops_at_the_window_and_goes_on_with_credit),
         WITH_A_BOX(credit_comes_only_for_what_was_consumed),
         WITH_A_BOX(frames_out_of_turn_end_it),
