@@ -5,6 +5,7 @@
  * The table has one row a code; a code without a row, or a row whose code does not come back, fails. The stand-in shim takes the
  * place of machines, and misbehaves where the code is about that.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -423,37 +425,48 @@ static enum BoxliteErrorCode force_session_reaped(void)
 static const struct {
     enum BoxliteErrorCode code;
     enum BoxliteErrorCode (*force)(void);
+    bool new_calls; /* launches the stand-in (pidfd_open), or opens beneath a directory (openat2) */
 } rows[] = {
-    {BOXLITE_OK, force_ok},
-    {BOXLITE_INTERNAL, force_internal},
-    {BOXLITE_NOT_FOUND, force_not_found},
-    {BOXLITE_ALREADY_EXISTS, force_already_exists},
-    {BOXLITE_INVALID_STATE, force_invalid_state},
-    {BOXLITE_INVALID_ARGUMENT, force_invalid_argument},
-    {BOXLITE_CONFIG, force_config},
-    {BOXLITE_STORAGE, force_storage},
-    {BOXLITE_IMAGE, force_image},
-    {BOXLITE_NETWORK, force_network},
-    {BOXLITE_EXECUTION, force_execution},
-    {BOXLITE_STOPPED, force_stopped},
-    {BOXLITE_ENGINE, force_engine},
-    {BOXLITE_UNSUPPORTED, force_unsupported},
-    {BOXLITE_DATABASE, force_database},
-    {BOXLITE_PORTAL, force_portal},
-    {BOXLITE_RPC, force_rpc},
-    {BOXLITE_RPC_TRANSPORT, force_rpc_transport},
-    {BOXLITE_METADATA, force_metadata},
-    {BOXLITE_UNSUPPORTED_ENGINE, force_unsupported_engine},
-    {BOXLITE_RESOURCE_EXHAUSTED, force_resource_exhausted},
-    {BOXLITE_SESSION_REAPED, force_session_reaped},
+    {BOXLITE_OK, force_ok, true},
+    {BOXLITE_INTERNAL, force_internal, true},
+    {BOXLITE_NOT_FOUND, force_not_found, false},
+    {BOXLITE_ALREADY_EXISTS, force_already_exists, false},
+    {BOXLITE_INVALID_STATE, force_invalid_state, true},
+    {BOXLITE_INVALID_ARGUMENT, force_invalid_argument, false},
+    {BOXLITE_CONFIG, force_config, false},
+    {BOXLITE_STORAGE, force_storage, false},
+    {BOXLITE_IMAGE, force_image, true},
+    {BOXLITE_NETWORK, force_network, false},
+    {BOXLITE_EXECUTION, force_execution, true},
+    {BOXLITE_STOPPED, force_stopped, false},
+    {BOXLITE_ENGINE, force_engine, true},
+    {BOXLITE_UNSUPPORTED, force_unsupported, false},
+    {BOXLITE_DATABASE, force_database, false},
+    {BOXLITE_PORTAL, force_portal, true},
+    {BOXLITE_RPC, force_rpc, true},
+    {BOXLITE_RPC_TRANSPORT, force_rpc_transport, true},
+    {BOXLITE_METADATA, force_metadata, false},
+    {BOXLITE_UNSUPPORTED_ENGINE, force_unsupported_engine, false},
+    {BOXLITE_RESOURCE_EXHAUSTED, force_resource_exhausted, true},
+    {BOXLITE_SESSION_REAPED, force_session_reaped, true},
 };
 
 static void every_code_is_reached(void **state)
 {
     (void)state;
+    /* Valgrind may not know the newer calls of the kernel; under it the codes are reached that need none of them. */
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    bool has_new_calls = self >= 0 || errno != ENOSYS;
+
+    if (self >= 0)
+        close(self);
+    else
+        print_message("no pidfd_open() here: codes that need it, or openat2(), are left out\n");
     assert_int_equal(sizeof rows / sizeof *rows, BOXLITE_SESSION_REAPED + 1);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(rows[i].code, i);
+        if (rows[i].new_calls && !has_new_calls)
+            continue;
 
         enum BoxliteErrorCode code = rows[i].force();
 
