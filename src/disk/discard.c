@@ -106,6 +106,7 @@ static int write_zeros(struct bl_qcow2 *image, uint64_t offset, uint64_t length)
 {
     cleanup_free void *zeros = NULL;
     struct iovec all;
+    struct bl_disk_cursor cursor = {&all, 1, 0};
 
     if (!length || bl_qcow2_hole(image, offset, length))
         return 0;
@@ -114,8 +115,9 @@ static int write_zeros(struct bl_qcow2 *image, uint64_t offset, uint64_t length)
         errno = ENOMEM;
         return -1;
     }
-    all = (struct iovec){zeros, (size_t)length};
-    return bl_qcow2_write(image, &(struct bl_disk_cursor){&all, 1, 0}, length, offset, true);
+    all.iov_base = zeros;
+    all.iov_len = (size_t)length;
+    return bl_qcow2_write(image, &cursor, length, offset, true);
 }
 
 int bl_qcow2_write_zeroes(struct bl_qcow2 *image, uint64_t offset, uint64_t length, bool unmap)

@@ -86,8 +86,8 @@ int bl_qcow2_map(struct bl_qcow2 *image, uint64_t cluster, uint64_t most, bool n
     bool in_row = extent->kind == BL_KIND_ZERO_OWN || extent->kind == BL_KIND_DATA || extent->kind == BL_KIND_SHARED;
 
     for (extent->clusters = 1; extent->clusters < most; extent->clusters++) {
-        enum bl_kind kind;
-        uint64_t host;
+        enum bl_kind kind = BL_KIND_UNALLOCATED;
+        uint64_t host = 0;
         uint64_t entry = bl_get_be64(slice->bytes + (index + extent->clusters) * 8);
 
         /* What is wrong with a later one is told when it is its turn. */

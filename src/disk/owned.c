@@ -94,7 +94,7 @@ int bl_runs_add(struct bl_runs *runs, uint64_t first, uint64_t count, bool share
         last->count += count;
         return 0;
     }
-    if (runs->count == runs->room) {
+    if (!runs->runs || runs->count == runs->room) {
         size_t room = runs->room ? runs->room * 2 : 16;
         struct bl_run *more = realloc(runs->runs, room * sizeof *more);
 
