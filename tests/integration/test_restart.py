@@ -100,13 +100,14 @@ def test_a_stop_ends_it(boxlite):
     boxlite.ok("stop", box)
     boxlite.ok("create", "busybox")
     assert counted(boxlite, box)[:2] == ("stopped", 1)
-    # After three failures in a row it waits most of the time.
+    # After four failures in a row it waits most of the time.
     crashing = policy_box(boxlite, "always", LIVES + "exit 7")
-    life(boxlite, crashing, 4)
+    life(boxlite, crashing, 5)
     boxlite.ok("stop", crashing)
-    assert counted(boxlite, crashing)[0::2] == ("stopped", 7)
+    before = counted(boxlite, crashing)
+    assert before[0] == "stopped" and before[1] >= 4 and before[2] != 0
     boxlite.ok("create", "busybox")
-    assert counted(boxlite, crashing)[0::2] == ("stopped", 7)
+    assert counted(boxlite, crashing) == before
 
 
 def test_a_killed_shim_is_for_the_next_that_changes_something(boxlite):
@@ -170,16 +171,18 @@ def test_the_unit_for_systemd(tmp_path):
 
 
 def test_auto_stop_counts_from_the_last_use(boxlite):
-    """A command holds it off for as long as it runs, also one that was left running."""
-    box = boxlite.ok("run", "-d", "--auto-stop", "1s", "--auto-delete", "1h", "busybox", "sh", "-c", LONG).strip()
+    """A command holds it off for as long as it runs. One that comes too late, on a busy machine, comes again."""
+    box = boxlite.ok("create", "--auto-stop", "2s", "--auto-delete", "1h", "busybox").strip()
     shown = boxlite.inspect(box)
-    assert (shown["Config"]["AutoStop"], shown["Config"]["AutoDelete"]) == (1, 3600)
-    done = boxlite.exec(box, "sh", "-c", "sleep 3; echo still here")
-    if "No such" not in done.err and not done.code:  # a loaded machine may need the second for the first exec alone
-        assert done.out == "still here\n"
+    assert (shown["Config"]["AutoStop"], shown["Config"]["AutoDelete"]) == (2, 3600)
+    for _ in range(10):
+        done = boxlite.exec(box, "sh", "-c", "sleep 4; echo still here")
+        if not done.code:
+            break
+    assert done.out == "still here\n", done
     assert boxlite.ok("wait", box) == "0\n"
     state = boxlite.inspect(box)["State"]
-    assert (state["Status"], state["Reason"]) == ("stopped", "stopped: nobody used it for 1 s")
+    assert (state["Status"], state["Reason"]) == ("stopped", "stopped: nobody used it for 2 s")
 
 
 def test_auto_stop_ends_a_policy_and_auto_delete_the_box(boxlite):
