@@ -179,6 +179,7 @@ def test_auto_stop_counts_from_the_last_use(boxlite):
         done = boxlite.exec(box, "sh", "-c", "sleep 4; echo still here")
         if not done.code:
             break
+        boxlite.ok("wait", box)
     assert done.out == "still here\n", done
     assert boxlite.ok("wait", box) == "0\n"
     state = boxlite.inspect(box)["State"]
