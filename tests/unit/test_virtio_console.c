@@ -5,9 +5,13 @@
 #include <linux/virtio_console.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -505,6 +509,84 @@ static void last_words_are_drained(void **state)
     stop(&bench);
 }
 
+/* A processor that brings the device up, uses it and resets it in the middle, again and again, while the loop serves it. */
+struct processor {
+    struct bench *bench;
+    int done; /* eventfd */
+};
+
+static void *run_processor(void *data)
+{
+    const struct processor *processor = data;
+    struct bench *bench = processor->bench;
+    uint64_t free_before = bench->machine.free, one = 1;
+
+    for (int round = 0; round < 200; round++) {
+        bench->machine.free = free_before;
+        driver_start(&bench->machine, bench->mmio, FEATURES, 16, bench->queues);
+        for (uint64_t i = 0; i < 8; i++)
+            driver_add(&bench->queues[CONTROL_RX], &(struct piece){0x200000 + 64 * i, 64, true}, 1);
+        driver_kick(&bench->queues[CONTROL_RX]);
+        for (int i = 0; i < 8; i++) {
+            driver_add(&bench->queues[CONSOLE_TX], &(struct piece){RAM_HIGH, 1000, false}, 1);
+            driver_add(&bench->queues[AGENT_TX], &(struct piece){RAM_HIGH, 3000, false}, 1);
+            driver_kick(&bench->queues[CONSOLE_TX]);
+            driver_kick(&bench->queues[AGENT_TX]);
+        }
+        /* On some rounds, until the loop came to the first chain. */
+        while (round % 4 == 0 && !driver_used(&bench->queues[CONSOLE_TX]))
+            sched_yield();
+        (void)reg_read(bench->mmio, VIRTIO_MMIO_INTERRUPT_STATUS);
+    }
+    reg_write(bench->mmio, VIRTIO_MMIO_STATUS, 0);
+    if (write(processor->done, &one, sizeof one) < 0)
+        abort();
+    return NULL;
+}
+
+static void on_done(struct bl_source *source, uint32_t events)
+{
+    (void)events;
+    bl_loop_stop(source->data);
+}
+
+static void on_host(struct bl_source *source, uint32_t events)
+{
+    uint8_t bytes[4096];
+
+    (void)events;
+    while (recv(source->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        ;
+}
+
+static void a_processor_works_beside_the_loop(void **state)
+{
+    struct bench bench;
+    struct processor processor = {.bench = &bench, .done = eventfd(0, EFD_CLOEXEC)};
+    struct bl_source sources[3];
+    pthread_t thread;
+
+    (void)state;
+    start(&bench);
+    sources[0] = (struct bl_source){.fd = processor.done, .events = EPOLLIN, .ready = on_done, .data = &bench.machine.loop};
+    sources[1] = (struct bl_source){.fd = bench.console, .events = EPOLLIN, .ready = on_host};
+    sources[2] = (struct bl_source){.fd = bench.agent, .events = EPOLLIN, .ready = on_host};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bl_source_add(&bench.machine.loop, &sources[i]), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_processor, &processor), 0);
+    assert_int_equal(bl_loop_run(&bench.machine.loop), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    bench.machine.loop.stopped = false;
+    for (int i = 0; i < 3; i++)
+        bl_source_remove(&sources[i]);
+    close(processor.done);
+    /* It works as ever. */
+    come_up(&bench);
+    write_port(&bench, CONSOLE_TX, "after", 5);
+    assert_int_equal(driver_used(&bench.queues[CONSOLE_TX]), 1);
+    stop(&bench);
+}
+
 static void broken_rules_want_a_reset(void **state)
 {
     static const struct {
@@ -550,6 +632,7 @@ int main(void)
         cmocka_unit_test(a_reset_in_the_middle),
         cmocka_unit_test(a_saved_port_goes_on),
         cmocka_unit_test(last_words_are_drained),
+        cmocka_unit_test(a_processor_works_beside_the_loop),
         cmocka_unit_test(broken_rules_want_a_reset),
     };
 

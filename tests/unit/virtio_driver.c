@@ -112,6 +112,8 @@ void driver_queue_init(struct driver_queue *queue, struct machine *machine, uint
     queue->descriptors = machine_take(machine, 16ull * size, 16);
     queue->available = machine_take(machine, 6 + 2ull * size, 2);
     queue->used = machine_take(machine, 6 + 8ull * size, 4);
+    for (uint64_t at = queue->descriptors; at < machine->free; at++)
+        machine_put(machine, at, "", 1);
 }
 
 void driver_queue_set_up(struct driver_queue *queue, struct machine *machine, struct bl_mmio *mmio, unsigned int number,
