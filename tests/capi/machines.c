@@ -248,6 +248,7 @@ static const struct {
     {"numbers", scenario_numbers},
     {"images", scenario_images},
     {"capabilities", scenario_capabilities},
+    {"deadlines", scenario_deadlines},
     {"three_boxes", scenario_three_boxes},
     {"sixty_four_execs", scenario_sixty_four_execs},
     {"eight_boxes_from_eight_threads", scenario_eight_boxes_from_eight_threads},

@@ -88,6 +88,7 @@ void scenario_copy_streams(void);
 void scenario_numbers(void);
 void scenario_images(void);
 void scenario_capabilities(void);
+void scenario_deadlines(void);
 /* scenarios_crowds.c: many at once, and how things end */
 void race_once(void);
 extern atomic_int races_won;

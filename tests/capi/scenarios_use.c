@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -471,4 +472,35 @@ void scenario_capabilities(void)
         clear(&result);
         remove_box(box);
     }
+}
+
+/* A box that nobody uses stops by itself; how long it stays then takes the place of being removed at once. */
+void scenario_deadlines(void)
+{
+    struct result result = {0};
+    CBoxliteOptions *options = options_for("idle");
+    CBoxInfo *info;
+
+    boxlite_options_set_auto_remove(options, 1);
+    boxlite_options_set_auto_stop_interval(options, 1);
+    boxlite_options_set_auto_delete_interval(options, 3600);
+    OK(boxlite_create_box(runtime, options, on_box, &result, &error));
+    drain_until(&result.done, 1);
+    CHECK(result.box);
+
+    CBoxHandle *box = result.box;
+
+    OK(boxlite_start_box(box, on_done, &result, &error));
+    drain_until(&result.done, 2);
+    CHECK(result.code == BOXLITE_OK);
+    for (info = info_of("idle"); info->running; info = info_of("idle")) {
+        struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, info->pid, 0), .events = POLLIN};
+
+        CHECK(ended.fd < 0 || poll(&ended, 1, 120000) == 1);
+        close(ended.fd);
+        boxlite_free_box_info(info);
+    }
+    CHECK(strcmp(info->status, "stopped") == 0 && info->auto_stop == 1 && info->auto_delete == 3600);
+    boxlite_free_box_info(info);
+    remove_box(box);
 }
