@@ -105,6 +105,12 @@ def test_library_shows_the_header_and_nothing_else():
     assert shown == declared
 
 
+def test_static_library_brings_only_names_of_ours():
+    listed = subprocess.run(["nm", "-g", "--defined-only", homes.BUILD / "libboxlite.a"], stdout=subprocess.PIPE, text=True, check=True)
+    names = {line.split()[2] for line in listed.stdout.splitlines() if len(line.split()) == 3}
+    assert len(names) > 100 and {name for name in names if not name.startswith(("boxlite_", "bl_"))} == set()
+
+
 def test_table_of_what_is_not_built():
     table = (homes.TREE / "docs" / "library.md").read_text().split("## What is not built")[1].split("## ")[0]
     documented = set(re.findall(r"`(boxlite_\w+)`", table)) - {"boxlite_runtime_new"}
