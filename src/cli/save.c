@@ -67,10 +67,10 @@ static const struct bl_option options[] = {
 const struct bl_command bl_command_save = {
     .name = "save",
     .aliases = {"image save", "images save"},
-    .summary = "Write pulled images to an archive",
+    .summary = "Write images to an archive",
     .usage = "[-o FILE] IMAGE...",
     .about = "The archive is an oci-archive, which skopeo, podman and 'boxlite load' read. It holds the layers byte for\n"
-             "byte as they were pulled; an image that came out of an archive has no layers here that could be saved.",
+             "byte as they were pulled. An image that came out of an archive is saved as one layer of all its files.",
     .example = "boxlite save -o alpine.tar alpine",
     .options = options,
     .values_bytes = sizeof(struct save_values),

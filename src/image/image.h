@@ -216,11 +216,11 @@ struct bl_prune_request {
 int bl_images_prune(struct bl_images *images, const struct bl_prune_request *request, uint64_t *freed_bytes, struct bl_error *err);
 
 /*
- * bl_images_save() - Write images as an oci-archive, byte for byte as they were pulled
+ * bl_images_save() - Write images as an oci-archive: byte for byte as they were pulled, else their disk as one layer
  * @names: ends with NULL
  * @fd: gets the archive, as a stream
  *
- * Return: 0; -1: BL_NOT_FOUND (no such image, or its layers are not kept), BL_IMAGE (damaged), BL_STOPPED, BL_STORAGE
+ * Return: 0; -1: BL_NOT_FOUND (no such image), BL_IMAGE (damaged), BL_RESOURCE_EXHAUSTED (a full disk), BL_STOPPED, BL_STORAGE
  */
 int bl_images_save(struct bl_images *images, const char *const *names, int fd, int cancel_fd, struct bl_error *err);
 

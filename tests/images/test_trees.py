@@ -84,6 +84,39 @@ def test_capabilities_attributes_and_devices(bare, registry, tmp_path):
     assert ours[b"/large"]["attributes"] == {"user.small": b"1"}
 
 
+def test_saved_disk(bare, make_home, tmp_path):
+    """An image that was loaded, and so is saved from its disk: umoci and we find in the archive what is on the disk."""
+    chance = trees.Chance(7)
+    special = trees.Layer()
+    special.add("special/", tarfile.DIRTYPE, mode=0o1777, mtime=1.25)
+    special.add("special/ping", data=b"#!", mode=0o755, pax_headers={"SCHILY.xattr.security.capability": CAPABILITY.decode()})
+    special.add("special/null", tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)
+    special.add("special/fifo", tarfile.FIFOTYPE, mode=0o600)
+    special.add("special/holes", data=b"a" * 5000 + bytes(3 << 20) + b"b" * 5000 + bytes(2 << 20))
+    special.add("special/only holes", data=bytes(2 << 20))
+    special.add("special/zeros", data=bytes(70000) + b"x")
+    special.add("special/empty")
+    special.add("special/" + "n" * 240 + "\udcff\udcfe", data=b"of bytes")
+    special.add("special/long", tarfile.SYMTYPE, linkname="t" * 3000, mode=0o777)
+    special.add("special/sixty", tarfile.SYMTYPE, linkname="t" * 60, mode=0o777)
+    special.add("special/old", data=b"x", mtime=-5)
+    special.add("special/far", data=b"x", mtime=2**33 + 0.5)
+    for number in range(700):
+        special.add(f"many/{'m' * 60}{number}", data=b"")
+    made = trees.make_image(tmp_path, [chance.layer(80, first=True), chance.layer(40, first=False), special.done()])
+    bare.ok("load", "-t", "made", made)
+    bare.ok("save", "-o", tmp_path / "saved.tar", "made")
+    disk = bare.ok("image", "inspect", "-f", "{{.Disk}}", "made").strip()
+    trees.run("skopeo", "--tmpdir", tmp_path, "--insecure-policy", "copy", f"oci-archive:{tmp_path}/saved.tar", f"oci:{tmp_path}/out:saved")
+    trees.check_equal(disk, *trees.unpack(f"{tmp_path}/out:saved", tmp_path / "bundle"))
+    other = make_home(name="other")
+    other.ok("load", tmp_path / "saved.tar")
+    again = other.ok("image", "inspect", "-f", "{{.Disk}}", "made").strip()
+    assert trees.describe_disk(again) == trees.describe_disk(disk)
+    # Holes are holes again.
+    assert os.stat(again).st_blocks <= os.stat(disk).st_blocks + 2048
+
+
 def test_every_platform_of_an_index(bare, registry, tmp_path):
     """Each of several images under one name."""
     manifests, bundles = [], {}
