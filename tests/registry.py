@@ -6,6 +6,7 @@ remembers them, and breaks what a rule tells it to break. Everything waits on ev
 proxy's arrivals and releases.
 """
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import http.client
@@ -16,6 +17,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -41,7 +43,7 @@ def certificates(folder):
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     openssl("req", "-x509", *curve, "-keyout", folder / "ca-key.pem", "-out", ca, "-days", 30, "-subj", "/CN=test authority")
     openssl("req", *curve, "-keyout", key, "-out", request, "-subj", "/CN=127.0.0.1")
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.test\n")
     openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", folder / "ca-key.pem", "-CAcreateserial", "-out", certificate,
             "-days", 30, "-extfile", folder / "ext")
     return ca, certificate, key
@@ -242,6 +244,56 @@ class Proxy:
         with self.changed:
             met = self.changed.wait_for(lambda: len([r for r in self.requests if re.search(pattern, r.path)]) >= count, 120)
         assert met, f"no {count} requests for {pattern}: {[request.path for request in self.requests]}"
+
+
+class Tunnels:
+    """A proxy for what is encrypted: CONNECT, and nothing else; wherever it is asked to, it connects to one port of this machine."""
+
+    def __init__(self, port, login=None):
+        self.asked = []  # (method and place, Proxy-Authorization)
+        tunnels = self
+        expected = "Basic " + base64.b64encode(":".join(login).encode()).decode() if login else None
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_CONNECT(self):
+                tunnels.asked.append((f"CONNECT {self.path}", self.headers.get("Proxy-Authorization")))
+                if expected and self.headers.get("Proxy-Authorization") != expected:
+                    self.send_error(407)
+                    return
+                with socket.create_connection(("127.0.0.1", port)) as server:
+                    self.send_response(200)
+                    self.end_headers()
+                    back = threading.Thread(target=pump, args=(server, self.connection), daemon=True)
+                    back.start()
+                    pump(self.connection, server)
+                    back.join()
+
+            def do_GET(self):
+                tunnels.asked.append((f"GET {self.path}", None))
+                self.send_error(404)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def pump(source, target):
+    """Bytes from one socket to another until the end, which is passed on."""
+    with contextlib.suppress(OSError):
+        while got := source.recv(65536):
+            target.sendall(got)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def answer(handler, status, headers, content):

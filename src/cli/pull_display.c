@@ -7,6 +7,7 @@
  */
 #include "cli/pull_display.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -42,20 +43,22 @@ static void draw_bar(char *bar, uint64_t part, uint64_t whole)
 
 const char *bl_pull_line(char *line, size_t size, const struct bl_pull_layer *layer, unsigned int columns, uint64_t bytes_per_s)
 {
-    bool writing = layer->state == BL_PULL_WRITING && layer->done_bytes == layer->total_bytes;
-    uint64_t part = writing ? layer->written_bytes : layer->done_bytes;
+    /* What is written while it comes is shown as coming: that is what it waits for. */
+    bool coming = layer->state == BL_PULL_WRITING && layer->done_bytes < layer->total_bytes;
+    enum bl_pull_state state = coming ? BL_PULL_DOWNLOADING : layer->state;
+    uint64_t part = state == BL_PULL_WRITING ? layer->written_bytes : layer->done_bytes;
     char bar[BAR_WIDTH + 3], done[32], total[32], rate[32] = "";
     int length;
 
     draw_bar(bar, part, layer->total_bytes);
-    if (layer->state == BL_PULL_DOWNLOADING && bytes_per_s)
+    if (state == BL_PULL_DOWNLOADING && bytes_per_s)
         snprintf(rate, sizeof rate, "  %s/s", bl_format_bytes(done, bytes_per_s));
-    if (layer->state == BL_PULL_WAITING || layer->state == BL_PULL_DONE)
-        length = snprintf(line, size, "%.*s  %-11s  %s", ID_DIGITS, short_id(layer->digest), state_names[layer->state],
+    if (state == BL_PULL_WAITING || state == BL_PULL_DONE)
+        length = snprintf(line, size, "%.*s  %-11s  %s", ID_DIGITS, short_id(layer->digest), state_names[state],
                           bl_format_bytes(total, layer->total_bytes));
     else
-        length = snprintf(line, size, "%.*s  %-11s  %s  %s of %s%s", ID_DIGITS, short_id(layer->digest), state_names[layer->state],
-                          bar, bl_format_bytes(done, part), bl_format_bytes(total, layer->total_bytes), rate);
+        length = snprintf(line, size, "%.*s  %-11s  %s  %s of %s%s", ID_DIGITS, short_id(layer->digest), state_names[state], bar,
+                          bl_format_bytes(done, part), bl_format_bytes(total, layer->total_bytes), rate);
     /* A line that wraps would count as two when it is drawn over. */
     if (columns && length >= (int)columns && columns <= size)
         line[columns - 1] = '\0';
@@ -69,26 +72,42 @@ static void erase(struct bl_pull_display *display)
     display->drawn = 0;
 }
 
+/* rate_of() - Bytes a second since a layer's first byte came, what was here before left out. Return: 0: not known yet */
+static uint64_t rate_of(struct bl_pull_display *display, size_t number, const struct bl_pull_layer *layer)
+{
+    struct bl_pull_mark *mark = number < display->mark_count ? &display->marks[number] : NULL;
+    bool begun = layer->state != BL_PULL_WAITING && layer->done_bytes < layer->total_bytes;
+    int64_t now = bl_now_us();
+
+    if (mark && begun && !mark->begun_us)
+        *mark = (struct bl_pull_mark){now, layer->done_bytes};
+    if (!mark || !begun || now - mark->begun_us < 500000 || layer->done_bytes < mark->begun_bytes)
+        return 0;
+    return (uint64_t)((double)(layer->done_bytes - mark->begun_bytes) / ((double)(now - mark->begun_us) / 1e6));
+}
+
 static void draw(struct bl_pull_display *display, const struct bl_pull_progress *progress)
 {
     unsigned int most = display->rows > 4 ? display->rows - 3 : 1, moving = 0, left;
-    double seconds = (double)(bl_now_us() - display->begun_us) / 1e6;
 
     erase(display);
+    if (!display->marks && progress->count) {
+        display->marks = calloc(progress->count, sizeof *display->marks);
+        display->mark_count = display->marks ? progress->count : 0;
+    }
     for (size_t i = 0; i < progress->count; i++)
         moving += progress->layers[i].state != BL_PULL_WAITING && progress->layers[i].state != BL_PULL_DONE;
     left = most > moving ? most - moving : 0;
     for (size_t i = 0; i < progress->count && display->drawn < most; i++) {
         const struct bl_pull_layer *layer = &progress->layers[i];
+        uint64_t rate = rate_of(display, i, layer);
         bool still = layer->state == BL_PULL_WAITING || layer->state == BL_PULL_DONE;
         char line[256];
 
         if (still && progress->count > most && !left)
             continue;
         left -= still && left;
-        fprintf(display->out, "%s\n",
-                bl_pull_line(line, sizeof line, layer, display->columns,
-                             seconds > 0.5 ? (uint64_t)((double)layer->done_bytes / seconds) : 0));
+        fprintf(display->out, "%s\n", bl_pull_line(line, sizeof line, layer, display->columns, rate));
         display->drawn++;
     }
     fflush(display->out);
@@ -114,7 +133,6 @@ void bl_pull_display_show(const struct bl_pull_progress *progress, void *data)
     if (!display->headed) {
         fprintf(display->out, "Pulling %s\n", progress->reference);
         display->headed = true;
-        display->begun_us = bl_now_us();
     }
     if (display->terminal)
         draw(display, progress);
@@ -127,4 +145,7 @@ void bl_pull_display_end(struct bl_pull_display *display)
     if (display->terminal)
         erase(display);
     fflush(display->out);
+    free(display->marks);
+    display->marks = NULL;
+    display->mark_count = 0;
 }

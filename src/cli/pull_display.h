@@ -9,13 +9,20 @@
 
 #include "image/image.h"
 
+/* When a layer's first byte of this pull came, and what was here before it. */
+struct bl_pull_mark {
+    int64_t begun_us; /* 0: not yet */
+    uint64_t begun_bytes;
+};
+
 struct bl_pull_display {
     FILE *out;
     bool terminal;
     unsigned int rows, columns; /* of the terminal */
     unsigned int drawn;         /* lines that stand there and are drawn over */
     size_t announced;           /* layers whose plain line was printed */
-    int64_t begun_us;
+    struct bl_pull_mark *marks; /* of the terminal's layers; freed by bl_pull_display_end() */
+    size_t mark_count;
     bool headed;
 };
 

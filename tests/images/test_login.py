@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_login.py - who we are to a registry, how it is found out, and where it never stands"""
 import base64
+import contextlib
 import json
+import pathlib
 import shutil
 import stat
+import subprocess
+import threading
 
 import pytest
 
+import home as homes
 import registry as registries
 
 LOGIN = ("me", "a very secret word")
@@ -146,6 +151,78 @@ def test_tls(bare, shared, worker_id, authority, configure, image):
     finally:
         secure.close()
         shutil.rmtree(secure.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def tunnelled(shared, worker_id, authority, image):
+    """A registry that only a proxy knows, under the name registry.test. Yields its port"""
+    secure = registries.Registry(shared / f"tunnelled-{worker_id}", tls=authority)
+    secure.push(image, "app", "1")
+    yield secure.port
+    secure.close()
+    shutil.rmtree(secure.folder, ignore_errors=True)
+
+
+def test_proxies_for_https(bare, tunnelled, authority, configure):
+    """What is encrypted passes a proxy as a tunnel; the proxy's own login goes to the proxy."""
+    name = f"registry.test:{tunnelled}/app:1"
+    configure(bare, ca_file=str(authority[0]))
+    proxy = registries.Tunnels(tunnelled, login=("who", "proxy-marker-5821"))
+    try:
+        wrong = bare.fails("--debug", "pull", name, env={"https_proxy": f"http://who:wrong-marker-77@{proxy.host}"}, says="failed to pull")
+        assert "marker" not in wrong.err
+        proxy.asked.clear()
+        way = {"HTTPS_PROXY": f"http://who:proxy-marker-5821@{proxy.host}"}
+        done = bare.run("--debug", "pull", name, env=way)
+        assert done.code == 0 and "marker" not in done.out + done.err, done
+        # Nothing but tunnels, so no plain http was tried on a host that nobody said it of.
+        assert proxy.asked and {what for what, _ in proxy.asked} == {f"CONNECT registry.test:{tunnelled}"}
+        asked = len(proxy.asked)
+        bare.fails("pull", name, env=way | {"NO_PROXY": "registry.test"}, says=["failed to pull", "registry.test"])
+        bare.fails("pull", name, says=["failed to pull", "registry.test"])
+        assert len(proxy.asked) == asked
+    finally:
+        proxy.close()
+
+
+def processes_with(marker):
+    """Command lines and environments of this machine's processes that hold a text."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):
+                if marker in (folder / name).read_bytes():
+                    found.append(f"{folder}/{name}")
+    return found
+
+
+def test_secrets_stand_nowhere(bare, proxy, image):
+    """While a login is used, and after it: not in a command line, an environment, a log, a message or a file but its own."""
+    marker = "marker-of-a-secret-4711"
+    service = registries.TokenService(proxy, ("me", marker))
+    bare.ok("login", "-u", "me", "--password-stdin", proxy.host, stdin=marker)
+    given = service.given
+    release = threading.Event()
+    with proxy.changed:
+        proxy.rules.insert(0, registries.Rule(f"/blobs/{image.digests[1]}", registries.stuck(1 << 20, release)))
+    process = bare.start("--debug", "pull", f"{proxy.host}/app:1")
+    proxy.wait_for(f"/blobs/{image.digests[1]}")
+    running = processes_with(marker.encode())
+    with subprocess.Popen(["sh", "-c", "read wait", marker], stdin=subprocess.PIPE) as control:
+        seen = processes_with(marker.encode())
+        control.communicate(b"\n")
+    release.set()
+    out, err = process.communicate(timeout=homes.TIMEOUT)
+    assert process.returncode == 0, err
+    assert not running and [path for path in seen if f"/{control.pid}/" in path]
+    # It was used, and is nowhere.
+    assert service.given > given
+    encoded = base64.b64encode(f"me:{marker}".encode())
+    for text in (marker.encode(), encoded, b"Bearer token", f"token-{service.given}".encode()):
+        assert text not in out + err
+    holds = [path for path in bare.base.rglob("*") if path.is_file() and path.suffix != ".ext4" and
+             any(text in path.read_bytes() for text in (marker.encode(), encoded))]
+    assert holds == [bare.base / ".config" / "boxlite" / "auth.json"]
 
 
 def test_no_way_from_https_to_http(bare, authority, configure, registry, make_proxy, proxy, image):

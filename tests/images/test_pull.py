@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -137,6 +138,39 @@ def test_known_layers_are_not_downloaded_again(bare, proxy, registry, layers, im
     assert len(identity) == 12 and len(proxy.requests) == seen
 
 
+def test_cached_image_is_not_read_again(bare, proxy, registry, layers, image):
+    """A box of an image that is here opens no layer and asks nobody, not even whether there is something newer."""
+    name = f"{proxy.host}/app:1"
+    sharing = oci.Layout()
+    sharing.add([*layers, oci.layer(("more", "more"))], how="gzip")
+    registry.push(sharing, "sharing")
+    bare.ok("pull", name)
+    seen = len(proxy.requests)
+    folder = bare.path / "images" / "blobs"
+    folder.chmod(0)
+    try:
+        bare.ok("create", name)
+        assert len(proxy.requests) == seen
+        bare.ok("create", "--pull", "never", name, env={"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"})
+        # What does look at layers can't.
+        if os.getuid():
+            bare.fails("pull", f"{proxy.host}/sharing", says="permission denied")
+    finally:
+        folder.chmod(0o700)
+
+
+def test_layer_that_unpacks_to_something_else(bare, registry, layers):
+    """Its own digest is right, the configuration's for what is in it is not."""
+    layout = oci.Layout()
+    layout.add(layers[:1], how="gzip")
+    manifest = json.loads(layout.files["blobs/" + layout.manifests[0]["digest"].replace(":", "/")])
+    manifest["layers"] = [layout.blob("layer.v1.tar+gzip", oci.compress(layers[2], "gzip"))]
+    layout.manifests = [layout.blob("manifest.v1+json", oci.encode(manifest))]
+    registry.push(layout, "forged")
+    bare.fails("pull", f"{registry.host}/forged", says=["layer 1", "decompressed", "forged"])
+    assert not names(bare) and not list((bare.path / "images" / "disks").iterdir())
+
+
 def test_policies(bare, proxy, image):
     name = f"{proxy.host}/app:1"
     bare.fails("create", "--pull", "never", name, says=["no image", "boxlite pull"])
@@ -225,6 +259,26 @@ def read_terminal(master, pieces):
     with contextlib.suppress(OSError):
         while got := os.read(master, 65536):
             pieces.append(got)
+
+
+def test_progress_says_what_each_layer_does(bare, proxy, image):
+    release = threading.Event()
+    proxy.rule(f"/blobs/{image.digests[1]}", registries.stuck(1 << 20, release))
+    master, slave = os.openpty()
+    process = bare.start("pull", f"{proxy.host}/app:1", stderr=slave)
+    os.close(slave)
+    drawn = b""
+    wanted = [rb"  downloading  \[[=> ]{24}\]  [0-9.]+ [kM]?B of 3\.1 MB", rb"  done         [0-9.]+ B"]
+    with contextlib.suppress(OSError):
+        while got := os.read(master, 65536):
+            drawn += got
+            if all(re.search(word, drawn) for word in wanted):
+                release.set()
+    process.communicate(timeout=homes.TIMEOUT)
+    os.close(master)
+    assert process.returncode == 0 and release.is_set(), drawn[-2000:]
+    for digest in image.digests:
+        assert digest[7:19].encode() in drawn
 
 
 def test_progress_on_a_terminal_leaves_only_the_result(bare, registry, image):
