@@ -42,8 +42,8 @@
 
 /* After the workload's grace the guest may take that long to kill what is left, sync and say DOWN. */
 #define SYNC_GRACE_MS 5000
-/* A machine that goes on from a template answers within 0.1 s; after that long it is booted instead. */
-#define TEMPLATE_GRACE_MS 20000
+/* A machine that goes on from a template answers within 0.1 s; after that long, or half of what a start may take, one is booted. */
+#define TEMPLATE_GRACE_MS 30000
 /* How long the engine may take to flush and close its disks after DOWN. */
 #define QUIT_GRACE_MS 10000
 
@@ -394,10 +394,12 @@ static void on_template_deadline(struct bl_timer *timer)
 static void load_template(struct box *box)
 {
     const struct bl_buffer *console = &box->template.file.console;
+    uint32_t half = box->launch->start_timeout_ms / 2;
+    uint32_t grace_ms = half && half < TEMPLATE_GRACE_MS ? half : TEMPLATE_GRACE_MS;
 
     bl_console_add(&box->console, (const char *)bl_buffer_data(console), console->length);
     box->template_deadline = (struct bl_timer){.expired = on_template_deadline, .data = box};
-    bl_timer_set(&box->loop, &box->template_deadline, bl_deadline_in(TEMPLATE_GRACE_MS));
+    bl_timer_set(&box->loop, &box->template_deadline, bl_deadline_in(grace_ms));
     if (bl_template_move(&box->template, on_memory_loaded, box) < 0)
         on_memory_loaded(strerror(errno), box);
 }
