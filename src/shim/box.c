@@ -666,6 +666,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         .initramfs = launch->initramfs,
         .volatile_disk = launch->discard,
         .unconfined = launch->unconfined,
+        .directory_fd = box->dir_fd,
         .agent_fd = -1,
         .console_fd = -1,
         .memory_fd = -1,

@@ -51,6 +51,7 @@ struct bl_engine_config {
     struct bl_engine_disk disks[BL_ENGINE_DISKS_MAX];
     size_t disk_count;
     bool unconfined;    /* its process runs without a sandbox around it */
+    int directory_fd;   /* what this process still opens by path lies below; stays the caller's; -1: nothing */
     bool volatile_disk; /* nothing of the disk is needed after the VM: no flush reaches the host's disk */
     int agent_fd;       /* stream socket that becomes the guest's port boxlite.agent */
     int console_fd;     /* stream socket that the guest's console writes to */

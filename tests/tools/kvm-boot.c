@@ -68,6 +68,7 @@ int main(int argc, char **argv)
         .kernel = argv[1],
         .initramfs = argv[2],
         .command_line = argc > 5 ? argv[5] : "quiet",
+        .directory_fd = -1,
         .agent_fd = -1,
         .console_fd = console[1],
     };

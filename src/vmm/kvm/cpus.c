@@ -10,6 +10,10 @@
  * that is in the guest comes out by the signal; one that was about to enter it is turned back by the flag, which KVM looks at after
  * the point where a signal would still interrupt; one that serves an exit looks at machine->stopping afterwards. The signal has an
  * empty handler and is the only one that these threads do not block.
+ *
+ * A processor's thread runs the guest, interrupts devices, and passes on what the serial port says:
+ *
+ * #syscalls:cpu write sendto
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
 
 #define KICK_SIGNAL     SIGRTMIN
@@ -103,11 +108,14 @@ static void *run_cpu(void *data)
 {
     struct bl_cpu *cpu = data;
     struct bl_machine *machine = cpu->machine;
+    struct bl_error err = BL_ERROR_INIT;
     char name[16];
     bool last;
 
     snprintf(name, sizeof name, "cpu %u", cpu->index);
     prctl(PR_SET_NAME, name);
+    if (machine->confined && bl_confine_thread(BL_THREAD_CPU, &err) < 0)
+        bl_cpus_stop(machine, BL_ENGINE_END_FAILED, err.message);
     while (!atomic_load(&machine->stopping)) {
         if (ioctl(cpu->fd, KVM_RUN, 0) == 0)
             serve(cpu);

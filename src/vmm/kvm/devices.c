@@ -5,13 +5,20 @@
  * All slots are filled, in the same order at each start: serial (console and agent port), disk, random numbers, balloon, and empty
  * ones. A queue's notification never comes to this process as an exit: KVM writes the queue's eventfd itself (ioeventfd), and takes
  * interrupts from another (irqfd). Only set-up and acknowledgements are exits, on the thread of the processor that caused them.
+ *
+ * A disk's thread waits for kicks, does what disk/qcow2.h lists, and interrupts:
+ *
+ * #syscalls:disk newfstatat lseek fsync read write preadv pwritev pread64 pwrite64 preadv2 pwritev2 fdatasync ftruncate fallocate
+ * fcntl fstat
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "disk/qcow2.h"
+#include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
 #include "vmm/virtio/balloon.h"
 #include "vmm/virtio/block.h"
@@ -30,9 +37,21 @@ static int make_serial(struct bl_machine *machine, struct bl_engine_config *conf
     return 0;
 }
 
+/* confine_disk() - On each of the disk's threads. */
+static int confine_disk(void *data)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)data;
+    if (bl_confine_thread(BL_THREAD_DISK, &err) == 0)
+        return 0;
+    bl_log(BL_LOG_ERROR, "%s", err.message);
+    return -1;
+}
+
 static int make_disk(struct bl_engine_config *config, struct bl_device **out, struct bl_error *err)
 {
-    struct bl_block_config block = {.serial = BL_ENGINE_DISK_SERIAL};
+    struct bl_block_config block = {.serial = BL_ENGINE_DISK_SERIAL, .on_thread = config->unconfined ? NULL : confine_disk};
     struct bl_disk_layer layers[BL_ENGINE_DISKS_MAX];
 
     for (size_t i = 0; i < config->disk_count; i++)

@@ -5,6 +5,15 @@
  * A start makes the machine, loads the kernel, plugs the devices in and starts the processors, in this order; whatever fails on the
  * way, all of it goes again. The end always comes the same way: the processors are told to stop, by the guest, by a failure or by
  * the owner; the last of their threads tells the loop; the loop joins them, lets the devices finish, closes the disks, and reports.
+ *
+ * The process is confined on the way: files before the first thread starts, system calls as each thread begins, this one's last.
+ * The loop's thread serves devices, the programs that talk to the box, and the box's files:
+ *
+ * #syscalls:loop epoll_wait epoll_ctl epoll_create1 eventfd2 poll ppoll read write readv writev pread64 pwrite64 preadv pwritev
+ * preadv2 recvmsg sendmsg recvfrom sendto accept accept4 shutdown getsockopt setsockopt getsockname getpeername socketpair openat
+ * close close_range unlinkat renameat renameat2 mkdirat fsync fdatasync ftruncate fallocate fstat newfstatat statx lseek fcntl dup
+ * dup2 dup3 fchmod umask faccessat faccessat2 access readlinkat getdents64 fstatfs pipe2 flock getrandom getuid geteuid
+ * rt_sigaction signalfd4 clock_nanosleep timerfd_create timerfd_settime uname sysinfo unlink rename
  */
 #include "vmm/kvm/kvm.h"
 
@@ -19,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "vmm/kernel_file.h"
+#include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
 
 static struct bl_machine *of(struct bl_engine *engine)
@@ -102,14 +112,25 @@ static int make_ports(struct bl_machine *machine, const struct bl_engine_config 
 static int start(struct bl_machine *machine, struct bl_engine_config *config, struct bl_error *err)
 {
     struct bl_arch_boot boot;
+    int files = 0;
 
     if (machine->over.fd < 0 || bl_source_add(machine->loop, &machine->over) < 0)
         return bl_fail(err, BL_ENGINE, errno, "watch the processors");
     if (bl_machine_make(machine, config->memory_bytes, config->cpus, err) < 0 || load(machine, config, &boot, err) < 0 ||
-        make_ports(machine, config, boot.serial, err) < 0 || bl_devices_make(machine, config, err) < 0 ||
-        bl_cpus_make(machine, &boot, err) < 0)
+        make_ports(machine, config, boot.serial, err) < 0)
         return -1;
-    return bl_cpus_start(machine, err);
+    if (machine->confined) {
+        files = bl_confine_files(config->directory_fd, err);
+        if (files < 0)
+            return -1;
+    }
+    if (bl_devices_make(machine, config, err) < 0 || bl_cpus_make(machine, &boot, err) < 0 || bl_cpus_start(machine, err) < 0)
+        return -1;
+    if (machine->confined && bl_confine_thread(BL_THREAD_LOOP, err) < 0)
+        return -1;
+    bl_log(BL_LOG_INFO, "confined by: %s",
+           machine->confined ? files ? "seccomp, Landlock" : "seccomp (no Landlock here)" : "nothing");
+    return 0;
 }
 
 int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const struct bl_engine_events *events, void *data,
@@ -123,6 +144,7 @@ int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const st
     machine->events = *events;
     machine->data = data;
     machine->loop = loop;
+    machine->confined = !config->unconfined;
     machine->kvm_fd = machine->vm_fd = machine->memory_fd = -1;
     machine->over =
         (struct bl_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN, .ready = on_over, .data = machine};

@@ -41,6 +41,7 @@ struct bl_machine {
     struct bl_arch_ports *ports;
     struct bl_mmio *slots[BL_KVM_SLOTS];
     struct bl_device *serial;
+    bool confined; /* threads filter their system calls */
     unsigned int cpu_count;
     struct bl_cpu cpus[BL_KVM_CPUS_MAX];
     struct bl_source over; /* an eventfd that the last processor writes when it stands for good */
