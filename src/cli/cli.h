@@ -70,6 +70,8 @@ const char *bl_cli_home(const struct bl_cli *cli);
 struct bl_runtime *bl_cli_open(struct bl_cli *cli);
 /* bl_cli_usage() - Say what is wrong with the arguments. Return: always BL_EXIT_USAGE */
 int bl_cli_usage(const struct bl_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* bl_cli_fail_memory() - Say that memory ran out. Return: as bl_cli_fail() */
+int bl_cli_fail_memory(const struct bl_cli *cli);
 /* bl_cli_fail() - Say what failed. Return: the command's exit code for it; 128 + N when signal N cancelled it */
 int bl_cli_fail(const struct bl_cli *cli, const struct bl_error *err);
 /* bl_cli_complain() - "Error: ..." on standard error, safe for a terminal. */

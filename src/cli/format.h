@@ -22,8 +22,10 @@
 /*
  * bl_table_print() - A table with lines around it; without rows the header alone in a closed box
  * @cells: @rows times @columns strings, row by row
+ *
+ * Return: 0; -1 when memory ran out, nothing printed
  */
-void bl_table_print(FILE *out, const char *const *header, size_t columns, const char *const *cells, size_t rows);
+int bl_table_print(FILE *out, const char *const *header, size_t columns, const char *const *cells, size_t rows);
 
 /* How the rows of one kind of list are shown. */
 struct bl_listing {
@@ -38,7 +40,7 @@ struct bl_listing {
  * bl_listing_print() - Print rows as --quiet and --format ask
  * @format: table, json or yaml; NULL: table
  *
- * Return: exit code
+ * Return: 0; -1 when memory ran out
  */
 int bl_listing_print(const struct bl_listing *listing, const void *rows, size_t count, const char *format, bool quiet);
 

@@ -188,8 +188,10 @@ static int print_history(const json_t *list, bool whole)
     cleanup_free char **kept = calloc(count * 2 + 1, sizeof *kept);
     json_t *step;
 
+    int failed;
+
     if (!cells || !kept)
-        return BL_EXIT_FAILURE;
+        return -1;
     json_array_foreach(list, i, step)
     {
         char text[STEP_MAX + 4], bytes[32];
@@ -200,10 +202,10 @@ static int print_history(const json_t *list, bool whole)
         kept[2 * i + 1] = strdup(bl_format_bytes(bytes, size > 0 ? (uint64_t)size : 0));
         cells[i * HISTORY_COLUMNS + 2] = kept[2 * i + 1] ? kept[2 * i + 1] : "";
     }
-    bl_table_print(stdout, header, HISTORY_COLUMNS, cells, count);
+    failed = bl_table_print(stdout, header, HISTORY_COLUMNS, cells, count);
     for (i = 0; i < count * 2; i++)
         free(kept[i]);
-    return 0;
+    return failed;
 }
 
 static int run_history(struct bl_cli *cli, void *data)
@@ -223,7 +225,7 @@ static int run_history(struct bl_cli *cli, void *data)
     code = !values->format || !strcmp(values->format, "table") ? print_history(list, values->whole)
                                                                : print_formatted(cli, values->format, list);
     json_decref(list);
-    return code;
+    return code < 0 ? bl_cli_fail_memory(cli) : code;
 }
 
 static const struct bl_option inspect_options[] = {

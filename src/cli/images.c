@@ -96,9 +96,9 @@ static int run_images(struct bl_cli *cli, void *data)
 
     for (size_t i = 0; rows && i < count; i++)
         fill_row(&rows[i], list[i]);
-    code = rows ? bl_listing_print(&listing, rows, count, values->format, values->quiet) : BL_EXIT_FAILURE;
+    code = rows ? bl_listing_print(&listing, rows, count, values->format, values->quiet) : -1;
     bl_image_free_list(list, count);
-    return code;
+    return code < 0 ? bl_cli_fail_memory(cli) : code;
 }
 
 static void print_removed(const char *line, void *data)

@@ -96,9 +96,9 @@ static int run(struct bl_cli *cli, void *data)
     for (size_t i = 0; rows && i < count; i++)
         if (values->all || is_active(list[i].status))
             fill_row(&rows[shown++], &list[i]);
-    code = rows ? bl_listing_print(&listing, rows, shown, values->format, values->quiet) : BL_EXIT_FAILURE;
+    code = rows ? bl_listing_print(&listing, rows, shown, values->format, values->quiet) : -1;
     bl_box_list_free(list, count);
-    return code;
+    return code < 0 ? bl_cli_fail_memory(cli) : code;
 }
 
 static const struct bl_option options[] = {

@@ -17,11 +17,10 @@ static int print_table(const struct bl_listing *listing, const void *rows, size_
     cleanup_free const char **cells = calloc(count * listing->columns + 1, sizeof *cells);
 
     if (!cells)
-        return BL_EXIT_FAILURE;
+        return -1;
     for (size_t i = 0; i < count; i++)
         listing->cells(row_at(listing, rows, i), cells + i * listing->columns);
-    bl_table_print(stdout, listing->header, listing->columns, cells, count);
-    return 0;
+    return bl_table_print(stdout, listing->header, listing->columns, cells, count);
 }
 
 int bl_listing_print(const struct bl_listing *listing, const void *rows, size_t count, const char *format, bool quiet)

@@ -77,7 +77,7 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
     int code;
 
     if (!values)
-        return BL_EXIT_FAILURE;
+        return bl_cli_fail_memory(cli);
     switch (bl_options_parse(command, bl_cli_globals, argc, argv, values, globals, &cli->operands, complaint, sizeof complaint)) {
     case BL_PARSE_HELP:
         bl_options_help(stdout, command, bl_cli_globals);
@@ -85,6 +85,9 @@ static int run_command(struct bl_cli *cli, int argc, char **argv, struct bl_glob
         break;
     case BL_PARSE_USAGE:
         code = bl_cli_usage(cli, "%s", complaint);
+        break;
+    case BL_PARSE_NO_MEMORY:
+        code = bl_cli_fail_memory(cli);
         break;
     case BL_PARSE_OK:
     default:
@@ -118,6 +121,8 @@ static int dispatch(struct bl_cli *cli, int argc, char **argv)
     cleanup_free char **words_given = operands.list;
     int words;
 
+    if (result == BL_PARSE_NO_MEMORY)
+        return bl_cli_fail_memory(cli);
     if (result == BL_PARSE_USAGE)
         return bl_cli_usage(cli, "%s", complaint);
     if (result == BL_PARSE_HELP || (operands.count == 0 && !globals.version)) {

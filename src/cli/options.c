@@ -197,7 +197,7 @@ static enum bl_parse_result store(const struct bl_option *option, const char *te
         if (!*text)
             return complain(complaint, size, "--%s cannot be empty", option->name);
         if (bl_strings_append(at, text) < 0)
-            return complain(complaint, size, "out of memory");
+            return BL_PARSE_NO_MEMORY;
         return BL_PARSE_OK;
     }
     return BL_PARSE_OK;
@@ -289,7 +289,7 @@ enum bl_parse_result bl_options_parse(const struct bl_command *command, const st
     scanner.longs[scanner.count] = (struct option){"help", no_argument, NULL, HELP_CODE};
     *operands = (struct bl_operands){calloc((size_t)argc + 1, sizeof(char *)), 0, -1};
     if (!operands->list)
-        return complain(complaint, complaint_bytes, "out of memory");
+        return BL_PARSE_NO_MEMORY;
     result = scan(command, &scanner, argc, argv, values, global_values, operands, complaint, complaint_bytes);
     return result == BL_PARSE_OK ? check_operands(command, operands, complaint, complaint_bytes) : result;
 }

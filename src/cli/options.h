@@ -69,7 +69,7 @@ struct bl_operands {
     int before_dashes; /* how many came before "--"; -1: there was none */
 };
 
-enum bl_parse_result { BL_PARSE_OK, BL_PARSE_HELP, BL_PARSE_USAGE };
+enum bl_parse_result { BL_PARSE_OK, BL_PARSE_HELP, BL_PARSE_USAGE, BL_PARSE_NO_MEMORY };
 
 /*
  * bl_options_parse() - Read the arguments behind a command's name

@@ -56,7 +56,15 @@ int bl_cli_fail(const struct bl_cli *cli, const struct bl_error *err)
     if (cancelled)
         return 128 + cancelled;
     bl_cli_complain("%s", err->message);
-    return cli->command->failure ? cli->command->failure : BL_EXIT_FAILURE;
+    return cli->command && cli->command->failure ? cli->command->failure : BL_EXIT_FAILURE;
+}
+
+int bl_cli_fail_memory(const struct bl_cli *cli)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_fail_memory(&err);
+    return bl_cli_fail(cli, &err);
 }
 
 int bl_cli_configure(struct bl_cli *cli)

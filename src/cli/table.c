@@ -40,12 +40,12 @@ static void print_row(FILE *out, const size_t *widths, size_t columns, const cha
     fputs("│\n", out);
 }
 
-void bl_table_print(FILE *out, const char *const *header, size_t columns, const char *const *cells, size_t rows)
+int bl_table_print(FILE *out, const char *const *header, size_t columns, const char *const *cells, size_t rows)
 {
     cleanup_free size_t *widths = calloc(columns, sizeof *widths);
 
     if (!widths)
-        return;
+        return -1;
     for (size_t column = 0; column < columns; column++) {
         widths[column] = width_of(header[column]);
         for (size_t row = 0; row < rows; row++) {
@@ -62,6 +62,7 @@ void bl_table_print(FILE *out, const char *const *header, size_t columns, const 
     for (size_t row = 0; row < rows; row++)
         print_row(out, widths, columns, cells + row * columns);
     print_line(out, widths, columns, "└", "┴", "┘");
+    return 0;
 }
 
 const char *bl_format_time(char *text, int64_t seconds)
