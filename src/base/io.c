@@ -177,13 +177,33 @@ int bl_remove_tree(int dir_fd, const char *name)
         close(fd);
         return -1;
     }
-    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
+    for (struct dirent *entry; (entry = bl_next_entry(dir));)
         if (bl_remove_tree(dirfd(dir), entry->d_name) < 0)
             return -1;
-    }
+    if (errno)
+        return -1;
     return bl_os.unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -1 : 0;
+}
+
+int bl_flock(int fd, int operation)
+{
+    int failed;
+
+    do
+        failed = bl_os.flock(fd, operation);
+    while (failed && errno == EINTR);
+    return failed;
+}
+
+struct dirent *bl_next_entry(DIR *dir)
+{
+    struct dirent *entry;
+
+    do {
+        errno = 0;
+        entry = bl_os.readdir(dir);
+    } while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+    return entry;
 }
 
 int bl_set_nonblocking(int fd)

@@ -3,6 +3,7 @@
 #ifndef BL_BASE_IO_H
 #define BL_BASE_IO_H
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,6 +28,10 @@ int bl_make_dirs(const char *path);
 /* bl_remove_tree() - Remove @name (a file or directory with all below it) without following links. Return: 0 (also when it is
  * missing); -1 with errno */
 int bl_remove_tree(int dir_fd, const char *name);
+/* bl_flock() - flock() that no signal interrupts. Return: 0; -1 with errno */
+int bl_flock(int fd, int operation);
+/* bl_next_entry() - readdir() without "." and "..". Return: an entry; NULL at the end, with errno 0, or when it can't be read */
+struct dirent *bl_next_entry(DIR *dir);
 /* bl_set_nonblocking() - Return: 0; -1 with errno */
 int bl_set_nonblocking(int fd);
 /* bl_random_bytes() - Fill with bytes of the kernel's generator. Return: 0; -1 with errno */

@@ -30,14 +30,15 @@
 static int empty_directory(DIR *dir)
 {
     rewinddir(dir);
-    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
+    for (struct dirent *entry; (entry = bl_next_entry(dir));) {
+        if (strcmp(entry->d_name, BL_FILE_LIFECYCLE_LOCK) == 0)
             continue;
         if (bl_remove_tree(dirfd(dir), entry->d_name) < 0)
             return -1;
         BL_CRASH_POINT("rm:file-removed");
     }
+    if (errno)
+        return -1;
     BL_CRASH_POINT("rm:files-removed");
     return bl_os.unlinkat(dirfd(dir), BL_FILE_LIFECYCLE_LOCK, 0) < 0 && errno != ENOENT ? -1 : 0;
 }
@@ -242,7 +243,7 @@ int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err)
         bl_close_fd(&fd);
         return bl_fail(err, BL_STORAGE, errno, "read %s/boxes", runtime->home);
     }
-    for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
+    for (struct dirent *entry; (entry = bl_next_entry(dir));) {
         cleanup_record struct bl_record record = {0};
         struct bl_error missing = BL_ERROR_INIT;
 
@@ -250,6 +251,8 @@ int bl_runtime_sweep(struct bl_runtime *runtime, struct bl_error *err)
             missing.code == BL_NOT_FOUND)
             sweep_directory(runtime, entry->d_name);
     }
+    if (errno)
+        return bl_fail(err, BL_STORAGE, errno, "read %s/boxes", runtime->home);
     if (bl_store_list(runtime->store, BL_STORE_ALL, &list, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++)

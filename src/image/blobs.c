@@ -163,14 +163,20 @@ static void use_image(int images_fd, const char *digest, struct used *used)
     int kind;
 
     /* An image that came out of an archive has no blobs. */
-    if (!bl_is_digest(digest) || bl_read_file(images_fd, bl_blob_file(digest, file), &bytes))
+    if (!bl_is_digest(digest))
         return;
+    if (bl_read_file(images_fd, bl_blob_file(digest, file), &bytes)) {
+        used->unsure |= errno != ENOENT;
+        return;
+    }
     use(used, digest);
     kind = bl_manifest_parse(bl_buffer_data(&bytes), bytes.length, "a manifest", &manifest, &index, NULL);
     if (kind == BL_DOCUMENT_INDEX)
         bl_index_free(&index);
-    if (kind != BL_DOCUMENT_MANIFEST)
+    if (kind != BL_DOCUMENT_MANIFEST) {
+        used->unsure |= kind < 0;
         return;
+    }
     use(used, manifest.config.digest);
     for (size_t i = 0; i < manifest.layer_count; i++)
         use(used, manifest.layers[i].digest);
@@ -187,7 +193,7 @@ static void collect_used(int images_fd, struct used *used)
         used->unsure = index_fd >= 0 || errno != ENOENT;
         return;
     }
-    while ((entry = bl_os.readdir(index))) {
+    while ((entry = bl_next_entry(index))) {
         struct bl_error failure = BL_ERROR_INIT;
         struct bl_image *image;
 
@@ -200,6 +206,7 @@ static void collect_used(int images_fd, struct used *used)
             used->unsure = true;
         }
     }
+    used->unsure |= errno != 0;
 }
 
 static bool is_used(const struct used *used, const char *file)
