@@ -244,7 +244,7 @@ static int lock_directory(int *lock, struct bl_error *err)
     cleanup_close int directory = bl_os.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     *lock = directory < 0 ? -1 : bl_os.openat(directory, AUTH_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*lock < 0 || bl_os.flock(*lock, LOCK_EX))
+    if (*lock < 0 || bl_flock(*lock, LOCK_EX))
         return bl_fail(err, BL_STORAGE, errno, "lock %s/" AUTH_LOCK, path);
     return bl_steal_fd(&directory);
 }

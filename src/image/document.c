@@ -132,8 +132,10 @@ static int parse_config(json_t *root, const char *what, struct bl_config_documen
         parse_run_config(json_object_get(root, "config"), what, &out->config, err))
         return -1;
     out->created_at = parse_time(created);
-    if (!json_is_object(rootfs) || get_strings(rootfs, "diff_ids", what, &out->diff_ids, err))
-        return out->diff_ids ? -1 : bl_fail(err, BL_IMAGE, 0, "%s names no layers (rootfs.diff_ids)", what);
+    if (!json_is_object(rootfs))
+        return bl_fail(err, BL_IMAGE, 0, "%s names no layers (rootfs.diff_ids)", what);
+    if (get_strings(rootfs, "diff_ids", what, &out->diff_ids, err))
+        return -1;
     for (char **id = out->diff_ids; id && *id; id++)
         if (!bl_is_digest(*id))
             return bl_fail(err, BL_IMAGE, 0, "%s: '%.80s' is no digest of a layer", what, *id);

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/os.h"
 
 /* A wait in a thread. Owned by both sides until each has let go; @mutex guards the rest. */
@@ -120,7 +121,7 @@ static int lock_or_cancel(int fd, int cancel_fd)
 
 static int take(int fd, int cancel_fd)
 {
-    if (!bl_os.flock(fd, LOCK_EX | LOCK_NB))
+    if (!bl_flock(fd, LOCK_EX | LOCK_NB))
         return 0;
     if (errno != EWOULDBLOCK)
         return -1;

@@ -169,14 +169,16 @@ int bl_record_write(int images_fd, const struct bl_image *image, const void *con
     if (fd < 0)
         return -1;
     BL_CRASH_POINT("load:record-begun");
-    if (bl_write_all(fd, text, strlen(text)) || bl_os.fsync(fd) || bl_os.renameat(images_fd, partial, index_fd, file) ||
-        bl_os.fsync(index_fd)) {
+    if (bl_write_all(fd, text, strlen(text)) || bl_os.fsync(fd) || bl_os.renameat(images_fd, partial, index_fd, file)) {
         bl_fail(err, errno == ENOSPC || errno == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, errno, "write the image record %s",
                 file);
         bl_os.unlinkat(images_fd, partial, 0);
         return -1;
     }
     BL_CRASH_POINT("load:record-written");
+    /* What it replaced can't be brought back. */
+    if (bl_os.fsync(index_fd))
+        return bl_fail(err, BL_STORAGE, errno, "sync images/index: the image is there, but may be lost if the machine goes down");
     return 0;
 }
 
@@ -194,8 +196,12 @@ int bl_partial_create(int images_fd, char *name, size_t name_size, struct bl_err
 
         if (fd < 0 && errno == EEXIST)
             continue;
-        if (fd < 0 || bl_os.flock(fd, LOCK_EX) || bl_os.fstat(fd, &status))
-            return bl_fail(err, BL_STORAGE, errno, "make images/%s", name);
+        if (fd < 0 || bl_flock(fd, LOCK_EX) || bl_os.fstat(fd, &status)) {
+            bl_fail(err, BL_STORAGE, errno, "make images/%s", name);
+            if (fd >= 0)
+                bl_os.unlinkat(images_fd, name, 0);
+            return -1;
+        }
         /* A sweeper can come between making and locking; what it removed is of no use. */
         if (status.st_nlink)
             return bl_steal_fd(&fd);

@@ -8,6 +8,7 @@
  * An index may name several images (each is loaded) and several platforms of one (ours is picked; what BuildKit adds as
  * "unknown" holds no files). Names: what the archive says in full; else a tag in it goes with the file's own name.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -112,6 +113,14 @@ static char *reference_from(const struct bl_load *load, const char *said)
     return text ? full_form(text) : NULL;
 }
 
+/* name_candidate() - It may have no name: then the caller gives it one. Return: 0; -1 when memory ran out */
+static int name_candidate(const struct bl_load *load, const char *said, struct bl_candidate *candidate, struct bl_error *err)
+{
+    errno = 0;
+    candidate->reference = reference_from(load, said);
+    return !candidate->reference && errno == ENOMEM ? bl_fail_memory(err) : 0;
+}
+
 static void blob_name(const char *digest, char name[BL_DIGEST_MAX + 16])
 {
     snprintf(name, BL_DIGEST_MAX + 16, "blobs/%.6s/%s", digest, digest + 7);
@@ -192,7 +201,8 @@ static int add_manifest(struct bl_load *load, const struct bl_descriptor *descri
         return -1;
     }
     candidate->manifest = *manifest;
-    candidate->reference = reference_from(load, said);
+    if (name_candidate(load, said, candidate, err))
+        return -1;
     snprintf(candidate->manifest_digest, sizeof candidate->manifest_digest, "%s", descriptor->digest);
     snprintf(candidate->config_digest, sizeof candidate->config_digest, "%s", candidate->manifest.config.digest);
     blob_name(candidate->config_digest, name);
@@ -291,7 +301,8 @@ static int add_docker(struct bl_load *load, const struct bl_docker_image *image,
 
     if (!candidate)
         return -1;
-    candidate->reference = reference_from(load, tag);
+    if (name_candidate(load, tag, candidate, err))
+        return -1;
     candidate->config_name = strdup(image->config);
     candidate->layer_names = bl_strings_copy((const char *const *)image->layers);
     return candidate->config_name && candidate->layer_names ? 0 : bl_fail_memory(err);

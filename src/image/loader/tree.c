@@ -5,6 +5,7 @@
  * All names stand in one hash table, keyed by parent and text, so that a directory of a hundred thousand names costs no more
  * than many small ones. The order in which names are written to the disk is the order in which they came, not the table's.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -201,11 +202,16 @@ int bl_tree_create(struct bl_ext4 *ext4, unsigned int depth_max, struct bl_tree 
         tree->bucket_count = BUCKETS_AT_FIRST;
         tree->buckets = calloc(tree->bucket_count, sizeof(struct bl_name *));
     }
-    if (!tree || !inode || !tree->buckets || bl_random_bytes(tree->secret, sizeof tree->secret) ||
-        !(tree->root = new_name("", 0, inode, err))) {
+    if (!tree || !inode || !tree->buckets)
+        bl_fail_memory(err);
+    else if (bl_random_bytes(tree->secret, sizeof tree->secret))
+        bl_fail(err, BL_INTERNAL, errno, "get random bytes");
+    else
+        tree->root = new_name("", 0, inode, err);
+    if (!tree || !tree->root) {
         bl_inode_free(inode);
         bl_tree_free(tree);
-        return bl_fail_memory(err);
+        return -1;
     }
     tree->root->parent = tree->root;
     *out = tree;
