@@ -263,10 +263,14 @@ static int check_workload(const struct bl_record *record, struct bl_error *err)
     cleanup_buffer struct bl_buffer fields = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
     struct bl_open decoded;
 
+    errno = 0;
     if (bl_open_encode(&fields, &workload) < 0 || bl_open_decode(bl_buffer_data(&fields), fields.length, &decoded) < 0)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0,
-                       "command, environment, working directory and user together are too long: at most %d bytes are possible",
-                       BL_FRAME_PAYLOAD_MAX);
+        return errno == ENOMEM
+                   ? bl_fail_memory(err)
+                   : bl_fail(
+                         err, BL_INVALID_ARGUMENT, 0,
+                         "command, environment, working directory and user together are too long: at most %d bytes are possible",
+                         BL_FRAME_PAYLOAD_MAX);
     bl_open_free(&decoded);
     return 0;
 }
@@ -303,6 +307,8 @@ static int make_disk(struct bl_runtime *runtime, const struct bl_image *image, c
         bool directory;
     } made[] = {{"disks", true}, {"logs", true}, {BL_FILE_SHIM_LOCK, false}};
 
+    if (box < 0)
+        return bl_fail(err, BL_STORAGE, errno, "open the directory of the new box");
     for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         cleanup_close int file = made[i].directory ? -1 : make_file(box, made[i].name);
 

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crash.h"
+#include "base/io.h"
 #include "base/os.h"
 #include "core/core.h"
 #include "proto/launch.h"
@@ -51,14 +52,13 @@ static void *wait_for_lock(void *data)
 {
     struct lock_wait *wait = data;
     struct flock lock = wait->lock;
-    uint64_t one = 1;
     int failed;
 
     do
         failed = bl_os.fcntl(wait->fd, F_OFD_SETLKW, &lock);
     while (failed && errno == EINTR);
     atomic_store(&wait->error, failed ? errno : 0);
-    if (bl_os.write(wait->done_fd, &one, sizeof one) < 0)
+    if (eventfd_write(wait->done_fd, 1) < 0)
         atomic_store(&wait->error, errno);
     drop_wait(wait);
     return NULL;
@@ -223,6 +223,16 @@ int bl_lifecycle_try(int boxes_fd, const char *id)
     }
 }
 
+/* give_up_directory() - Remove a directory that could not be locked. Return: -1 with the errno that it found */
+static int give_up_directory(int boxes_fd, const char *id)
+{
+    int saved = errno;
+
+    bl_remove_tree(boxes_fd, id);
+    errno = saved;
+    return -1;
+}
+
 int bl_lifecycle_create(int boxes_fd, const char *id)
 {
     for (;;) {
@@ -237,17 +247,19 @@ int bl_lifecycle_create(int boxes_fd, const char *id)
         if (fd < 0 && errno == ENOENT)
             continue;
         if (fd < 0)
-            return -1;
+            return give_up_directory(boxes_fd, id);
         BL_CRASH_POINT("create:lock-made");
         while (bl_os.fcntl(fd, F_OFD_SETLKW, &lock) < 0)
             if (errno != EINTR)
-                return -1;
+                return give_up_directory(boxes_fd, id);
         BL_CRASH_POINT("create:locked");
 
         int there = still_there(fd, boxes_fd, id);
 
         if (there > 0)
             return bl_steal_fd(&fd);
+        if (there < 0)
+            give_up_directory(boxes_fd, id);
         bl_lifecycle_unlock(bl_steal_fd(&fd));
         if (there < 0)
             return -1;

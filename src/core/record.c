@@ -2,6 +2,7 @@
 /* record.c - a box's record as JSON; see record.h. What is not UTF-8 is kept too, as hexadecimal digits. */
 #include "core/record.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,10 +147,18 @@ char *bl_record_encode(const struct bl_record *record)
     return text;
 }
 
+/* damaged() - A record that can't be read. Return: -1 */
+static int damaged(const struct bl_record *record, const char *detail, struct bl_error *err)
+{
+    if (errno == ENOMEM)
+        return bl_fail_memory(err);
+    return bl_fail(err, BL_METADATA, 0, "the record of box %s is damaged%s%s", record->id, *detail ? ": " : "", detail);
+}
+
 int bl_record_decode(const char *text, struct bl_record *record, struct bl_error *err)
 {
     json_error_t problem;
-    json_t *json = json_loads(text, 0, &problem);
+    json_t *json = (errno = 0, json_loads(text, 0, &problem));
     json_int_t stop_signal, cpus, memory, disk;
     int tty, open_stdin, detach, auto_remove;
 
@@ -157,7 +166,7 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
                                 &cpus, "memory_mib", &memory, "disk_bytes", &disk, "tty", &tty, "open_stdin", &open_stdin, "detach",
                                 &detach, "auto_remove", &auto_remove) < 0) {
         json_decref(json);
-        return bl_fail(err, BL_METADATA, 0, "the record of box %s is damaged: %s", record->id, problem.text);
+        return damaged(record, problem.text, err);
     }
     record->stop_signal = (unsigned int)stop_signal;
     record->cpus = (unsigned int)cpus;
@@ -196,6 +205,6 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
         failed = json_to_text(json_object_get(json, texts[i].key), texts[i].text) < 0;
     json_decref(json);
     if (failed || !record->image || !record->engine)
-        return bl_fail(err, BL_METADATA, 0, "the record of box %s is damaged", record->id);
+        return damaged(record, "", err);
     return 0;
 }

@@ -92,13 +92,14 @@ static int make_config(const struct bl_buffer *document)
     return bl_steal_fd(&fd);
 }
 
+/* spare() - A copy that the child's moves don't hit. Return: descriptor; -1 with errno, which is left alone when there is no @fd */
 static int spare(int fd)
 {
-    return bl_os.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
+    return fd < 0 ? -1 : bl_os.fcntl(fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
 }
 
-/* tell_no_exec() - Say on the ready pipe why the program could not be executed, without printf(). */
-static void tell_no_exec(int error)
+/* give_up() - Say on the ready pipe why the program could not be executed, without printf(), and end. */
+__attribute__((noreturn)) static void give_up(int ready_fd, int error)
 {
     char text[sizeof BL_SPAWN_NO_EXEC + 16] = BL_SPAWN_NO_EXEC;
     size_t length = strlen(text);
@@ -111,8 +112,7 @@ static void tell_no_exec(int error)
     while (count)
         text[length++] = digits[--count];
     text[length++] = '\n';
-    if (bl_os.write(BL_SHIM_READY_FD, text, length) < 0)
-        _exit(126);
+    _exit(bl_os.write(ready_fd, text, length) < 0 ? 126 : 127);
 }
 
 /* run_child() - The child's side; never returns. */
@@ -136,7 +136,7 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
         if (moves[i][0] < 0)
             close(moves[i][1]);
         else if (bl_os.dup2(moves[i][0], moves[i][1]) < 0)
-            _exit(126);
+            give_up(plan->ready_fd, errno);
     }
     if (syscall(SYS_close_range, BL_SHIM_CREATOR_FD + 1, ~0u, 0) < 0)
         for (int fd = BL_SHIM_CREATOR_FD + 1; fd < 65536; fd++)
@@ -147,11 +147,10 @@ __attribute__((noreturn)) static void run_child(const struct child_plan *plan)
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(077);
     if (chdir("/") < 0)
-        _exit(126);
+        give_up(BL_SHIM_READY_FD, errno);
     BL_CRASH_POINT("start:child-placed");
     bl_os.execve(plan->path, plan->argv, plan->envp);
-    tell_no_exec(errno);
-    _exit(127);
+    give_up(BL_SHIM_READY_FD, errno);
 }
 
 /* make_child() - fork() that also yields a pidfd. Return: pid; 0 in the child; -1 with errno */

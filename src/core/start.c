@@ -153,9 +153,12 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
             },
     };
 
+    errno = 0;
     if (bl_launch_encode(out, &launch) < 0)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0,
-                       "the configuration of box %s is too large for its host process: shorten its environment", record->id);
+        return errno == ENOMEM
+                   ? bl_fail_memory(err)
+                   : bl_fail(err, BL_INVALID_ARGUMENT, 0,
+                             "the configuration of box %s is too large for its host process: shorten its environment", record->id);
     return 0;
 }
 
@@ -256,13 +259,13 @@ static int take_answer(struct start *start, const char *answer, struct bl_error 
     return bl_fail(err, (enum bl_code)code, 0, "%s", answer + length);
 }
 
-/* read_answer() - What stands in the pipe. Return: 1 a whole line; 0 not yet; -1 the end without a line */
+/* read_answer() - What stands in the pipe. Return: 1 a whole line; 0 not yet; -1 the end without a line; -2 with errno */
 static int read_answer(int fd, char *answer, size_t *length)
 {
     ssize_t n = bl_os.read(fd, answer + *length, ANSWER_MAX - 1 - *length);
 
     if (n < 0)
-        return errno == EINTR || errno == EAGAIN ? 0 : -1;
+        return errno == EINTR || errno == EAGAIN ? 0 : -2;
     *length += (size_t)n;
     answer[*length] = '\0';
 
@@ -298,6 +301,8 @@ static int wait_for_answer(struct start *start, struct bl_error *err)
 
             if (got > 0)
                 return take_answer(start, answer, err);
+            if (got == -2)
+                return bl_fail(err, BL_INTERNAL, errno, "read the answer of the host process of box %s", start->record->id);
             if (got < 0)
                 polled[0].fd = -1; /* it closed the pipe: its death is what comes next */
             continue;

@@ -89,9 +89,10 @@ static int open_shim(struct bl_runtime *runtime, const struct bl_record *record,
     return -1;
 }
 
+/* send_signal() - Return: 0, also when it is gone; -1 with errno */
 static int send_signal(int pidfd, int number)
 {
-    return bl_os.pidfd_send_signal(pidfd, number, NULL, 0);
+    return bl_os.pidfd_send_signal(pidfd, number, NULL, 0) < 0 && errno != ESRCH ? -1 : 0;
 }
 
 /* end_visible() - Ask, then kill a shim whose process can be seen. */
@@ -116,7 +117,8 @@ static int end_visible(struct bl_runtime *runtime, const char *id, int pidfd, in
         }
     }
     if (gone == 0) {
-        send_signal(pidfd, SIGKILL);
+        if (send_signal(pidfd, SIGKILL) < 0)
+            return bl_fail(err, BL_ENGINE, errno, "kill the host process of box %s", id);
         BL_CRASH_POINT("stop:killed");
         gone = wait_readable(pidfd, bl_deadline_in(KILL_WAIT_MS), cancel_fd);
     }
