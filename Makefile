@@ -39,10 +39,11 @@ kernel: $(BUILD)/build.ninja ## build the tuned guest kernel (minutes, once; kep
 bench: all ## measure: a table, and JSON in build/bench.json
 	@bench/run --build $(BUILD)
 
-soak: ## N lifecycles (300) by four at once, one in ten killed at random
+soak: ## N lifecycles (300) by four at once, one in ten killed at random; then each call of a command failing every time
 	@scripts/setup test
 	@$(MAKE) --no-print-directory all
-	@BOXLITE_SOAK=$(or $(N),300) tests/run --build $(BUILD) torture -- -k soak
+	@BOXLITE_SOAK=$(or $(N),300) tests/run --build $(BUILD) torture -- -k test_soak
+	@BOXLITE_FAULTS_EVERY=1 tests/run --build $(BUILD) torture -- -k test_failing_calls
 
 fuzz: ## run the fuzzers for a while
 	@scripts/setup test

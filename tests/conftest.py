@@ -59,14 +59,14 @@ def prepared(shared):
 
 @pytest.fixture
 def make_home(shared, request):
-    """Makes homes that end with the test: make_home(images=None, name="home")."""
+    """Makes homes that end with the test: make_home(images=None, name="home", kind=Home)."""
     made = request.node.stash.setdefault(HOMES, [])
     bases = []
 
-    def make(images=None, name="home"):
+    def make(images=None, name="home", kind=homes.Home):
         base = pathlib.Path(tempfile.mkdtemp(prefix="t", dir=shared))
         bases.append(base)
-        made.append(homes.Home(base, images, name))
+        made.append(kind(base, images, name))
         return made[-1]
 
     yield make

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unwind.h>
 
 #include "base/os.h"
 
@@ -76,6 +77,41 @@ static bool is_ours(const char *address)
     return address >= faults.base && address < _end;
 }
 
+static char *append_place(char *to, const char *end, const char *module, const char *base, const char *address)
+{
+    const char *slash = strrchr(module, '/');
+
+    to = append(to, end, slash ? slash + 1 : module);
+    to = append(to, end, "+");
+    return append_offset(to, end, (size_t)(address - base));
+}
+
+struct library_site {
+    char *to;
+    const char *end;
+    int seen; /* frames so far, from the one of the wrapper on */
+};
+
+/* add_frame() - One frame of a call that a library makes: its innermost one, and then the first of ours. */
+static _Unwind_Reason_Code add_frame(struct _Unwind_Context *context, void *opaque)
+{
+    struct library_site *site = opaque;
+    const char *address = (const char *)_Unwind_GetIP(context); /* NOLINT(performance-no-int-to-ptr) */
+    Dl_info where;
+    bool ours = is_ours(address);
+
+    if (!site->seen && ours)
+        return _URC_NO_REASON;
+    if (!dladdr(address, &where) || !where.dli_fname)
+        return _URC_END_OF_STACK;
+    if (!site->seen || ours) {
+        site->to = append(site->to, site->end, site->seen ? "/" : "");
+        site->to = append_place(site->to, site->end, where.dli_fname, where.dli_fbase, address);
+    }
+    site->seen++;
+    return site->seen > 1 && ours ? _URC_END_OF_STACK : _URC_NO_REASON;
+}
+
 /* name_site() - Where a call comes from. Return: length of what was written */
 static size_t name_site(void *frame_of_call, char *site, size_t size)
 {
@@ -84,16 +120,10 @@ static size_t name_site(void *frame_of_call, char *site, size_t size)
     char *caller = frame[1];
 
     if (!is_ours(caller)) {
-        Dl_info where;
+        struct library_site library = {.to = site, .end = end};
 
-        if (!dladdr(caller, &where) || !where.dli_fname)
-            return 0;
-
-        const char *slash = strrchr(where.dli_fname, '/');
-
-        to = append(to, end, slash ? slash + 1 : where.dli_fname);
-        to = append(to, end, "+");
-        return (size_t)(append_offset(to, end, (size_t)(caller - (char *)where.dli_fbase)) - site);
+        _Unwind_Backtrace(add_frame, &library);
+        return (size_t)(library.to - site);
     }
     to = append(to, end, faults.module);
     for (int i = 0; i < CALLERS && is_ours(caller); i++) {
@@ -218,6 +248,7 @@ CALL(int, fstatat, -1, fstatat, (dir_fd, path, status, flags), int dir_fd, const
 CALL(int, fstatfs, -1, fstatfs, (fd, status), int fd, struct statfs *status)
 CALL(int, mkdir, -1, mkdir, (path, mode), const char *path, mode_t mode)
 CALL(int, mkdirat, -1, mkdirat, (dir_fd, path, mode), int dir_fd, const char *path, mode_t mode)
+CALL(int, mknodat, -1, mknodat, (dir_fd, path, mode, device), int dir_fd, const char *path, mode_t mode, dev_t device)
 CALL(int, linkat, -1, linkat, (from_fd, from, to_fd, to, flags), int from_fd, const char *from, int to_fd, const char *to,
      int flags)
 CALL(int, symlinkat, -1, symlinkat, (target, dir_fd, path), const char *target, int dir_fd, const char *path)
@@ -270,7 +301,12 @@ CALL(int, pidfd_send_signal, -1, bl_os_pidfd_send_signal, (pidfd, number, info, 
      unsigned flags)
 CALL(int, pthread_create, errno, pthread_create, (thread, attributes, run, opaque), pthread_t *thread,
      const pthread_attr_t *attributes, void *(*run)(void *), void *opaque)
-CALL(void *, dlopen, NULL, dlopen, (path, flags), const char *path, int flags)
+
+/* An object that is not there has dlerror() say what it says. */
+static void *dlopen_or_fail(const char *path, int flags)
+{
+    return dlopen(BL_FAULT("dlopen") == BL_FAULT_FAIL ? "/dev/null/none" : path, flags);
+}
 
 const struct bl_os bl_os = {
     .open = open_or_fail,
@@ -284,6 +320,7 @@ const struct bl_os bl_os = {
     .fstatfs = fstatfs_or_fail,
     .mkdir = mkdir_or_fail,
     .mkdirat = mkdirat_or_fail,
+    .mknodat = mknodat_or_fail,
     .linkat = linkat_or_fail,
     .symlinkat = symlinkat_or_fail,
     .readlinkat = readlinkat_or_fail,

@@ -10,7 +10,7 @@
  * has a read or a write move one byte. The log says "failed" when it happened.
  *
  * The system calls of our own sources come by here through the table of os.h, memory through the linker (--wrap=malloc and the
- * like, meson.build), SQLite's and jansson's through what these libraries offer for that (src/core/faults.c).
+ * like, meson.build), SQLite's through what it offers for that (src/core/store_faults.c).
  */
 #ifndef BL_BASE_FAULTS_H
 #define BL_BASE_FAULTS_H

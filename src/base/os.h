@@ -10,7 +10,8 @@
  * table of faults.c instead, whose entries fail where BOXLITE_FAULT_AT says.
  *
  * Not in the table: close(), whose failure changes nothing (what must last was synced before); calls that can't fail, such as
- * getpid(); and memory, which stays malloc() in the sources, since the test build has the linker put faults.c before it.
+ * getpid(), or the waking of a thread through an eventfd; and memory, which stays malloc() in the sources, since the test build has
+ * the linker put faults.c before it.
  */
 #ifndef BL_BASE_OS_H
 #define BL_BASE_OS_H
@@ -74,6 +75,7 @@ struct bl_os {
     int (*fstatfs)(int fd, struct statfs *status);
     int (*mkdir)(const char *path, mode_t mode);
     int (*mkdirat)(int dir_fd, const char *path, mode_t mode);
+    int (*mknodat)(int dir_fd, const char *path, mode_t mode, dev_t device);
     int (*linkat)(int from_fd, const char *from, int to_fd, const char *to, int flags);
     int (*symlinkat)(const char *target, int dir_fd, const char *path);
     ssize_t (*readlinkat)(int dir_fd, const char *path, char *target, size_t size);
@@ -147,6 +149,7 @@ __attribute__((unused)) static const struct bl_os bl_os = {
     .fstatfs = fstatfs,
     .mkdir = mkdir,
     .mkdirat = mkdirat,
+    .mknodat = mknodat,
     .linkat = linkat,
     .symlinkat = symlinkat,
     .readlinkat = readlinkat,

@@ -162,7 +162,6 @@ static int start_thread(struct bl_reaper *reaper)
 
 void bl_reaper_shutdown(struct bl_reaper *reaper)
 {
-    uint64_t one = 1;
 
     pthread_mutex_lock(&reaper->lock);
     reaper->stopping = true;
@@ -172,7 +171,7 @@ void bl_reaper_shutdown(struct bl_reaper *reaper)
     pthread_mutex_unlock(&reaper->lock);
     if (!running)
         return;
-    while (bl_os.write(reaper->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+    while (eventfd_write(reaper->wake_fd, 1) < 0 && errno == EINTR)
         ;
     pthread_mutex_lock(&reaper->join_lock);
     if (!reaper->joined)

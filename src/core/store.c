@@ -104,6 +104,10 @@ static int keep_path(sqlite3_vfs *vfs, const char *path, int size, char *out)
 
 static void register_vfs(void)
 {
+#ifdef BL_CRASH_POINTS
+    bl_store_take_faults();
+#endif
+
     const sqlite3_vfs *standard = sqlite3_initialize() == SQLITE_OK ? sqlite3_vfs_find(NULL) : NULL;
 
     if (!standard)
@@ -207,7 +211,7 @@ int bl_store_open(int home_fd, const char *home, struct bl_store **out, struct b
         return bl_fail_memory(err);
     }
     pthread_mutex_init(&store->lock, NULL);
-    if (mknodat(home_fd, DATABASE_FILE, S_IFREG | 0600, 0) < 0 && errno != EEXIST) {
+    if (bl_os.mknodat(home_fd, DATABASE_FILE, S_IFREG | 0600, 0) < 0 && errno != EEXIST) {
         bl_fail(err, BL_STORAGE, errno, "make database %s", store->path);
         bl_store_close(store);
         return -1;

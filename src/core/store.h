@@ -54,4 +54,9 @@ int bl_store_update(struct bl_store *store, const char *id, struct bl_state *sta
 /* bl_store_delete() - Forget a box. Return: 0 (also when it is gone); -1 */
 int bl_store_delete(struct bl_store *store, const char *id, struct bl_error *err);
 
+#ifdef BL_CRASH_POINTS
+/* bl_store_take_faults() - Have the calls of SQLite fail where a test says; before SQLite's first use, once. */
+void bl_store_take_faults(void);
+#endif
+
 #endif
