@@ -2,7 +2,7 @@
 /*
  * os.h - the one table through which the runtime asks the operating system
  *
- * Every call of base, core, disk and image that can fail for reasons outside of the program (no space, a broken disk, too many open
+ * Every call of base, core and image that can fail for reasons outside of the program (no space, a broken disk, too many open
  * files, no memory, a signal) is written bl_os.openat(...), and a test makes each of them fail in turn (tests/torture). A call that
  * is not in the table yet is added here and in faults.c.
  *
