@@ -157,6 +157,11 @@ static void note(const char *what, const char *site, size_t length)
     close(fd);
 }
 
+static bool is_wanted(const char *text, size_t length)
+{
+    return length == faults.at_length && memcmp(text, faults.at, length) == 0;
+}
+
 enum bl_fault bl_fault(const char *call, void *frame)
 {
     static atomic_int visits;
@@ -171,7 +176,7 @@ enum bl_fault bl_fault(const char *call, void *frame)
 
     if (!faults.at) {
         note(call, site, length);
-    } else if (length == faults.at_length && memcmp(site, faults.at, length) == 0) {
+    } else if (is_wanted(site, length) || is_wanted(call, strlen(call))) {
         int visit = atomic_fetch_add(&visits, 1) + 1;
 
         if (!faults.visit || faults.visit == visit) {
@@ -215,7 +220,9 @@ static int open_or_fail(const char *path, int flags, ...)
 {
     mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? LAST(mode_t, flags) : 0;
 
-    return BL_FAULT(flags & O_CREAT ? "open-create" : "open") == BL_FAULT_FAIL ? -1 : open(path, flags, mode);
+    const char *name = strncmp(path, "/proc/", 6) == 0 ? "open-proc" : flags & O_CREAT ? "open-create" : "open";
+
+    return BL_FAULT(name) == BL_FAULT_FAIL ? -1 : open(path, flags, mode);
 }
 
 static int openat_or_fail(int dir_fd, const char *path, int flags, ...)

@@ -7,7 +7,8 @@
  * boxlite+1f2c.88a0"), so a run that is left alone tells all sites that there are. BOXLITE_FAULT_AT then names one, or the Nth time
  * that one is passed
  * ("boxlite+1f2c.88a0@3"), and BOXLITE_FAULT_ERRNO what the call fails with there; it is not made then. "short" instead of a number
- * has a read or a write move one byte. The log says "failed" when it happened.
+ * has a read or a write move one byte. The log says "failed" when it happened. The name of a call instead of a site stands for all
+ * calls of that name.
  *
  * The system calls of our own sources come by here through the table of os.h, memory through the linker (--wrap=malloc and the
  * like, meson.build), SQLite's through what it offers for that (src/core/store_faults.c).

@@ -29,7 +29,7 @@ MEMORY = ("malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup", "v
 # What a call fails with, when not with EIO.
 FITTING = {
     errno.ENOMEM: MEMORY + ("poll", "epoll_wait", "epoll_ctl", "execve", "sqlite-mmap", "fork", "dlopen"),
-    errno.EMFILE: ("open", "openat", "openat2", "opendir", "fdopendir", "socket", "pipe2", "eventfd", "epoll_create1", "memfd_create",
+    errno.EMFILE: ("open", "open-proc", "openat", "openat2", "opendir", "fdopendir", "socket", "pipe2", "eventfd", "epoll_create1", "memfd_create",
                    "pidfd_open", "fcntl-dup", "dup2", "sqlite-open"),
     errno.ENOSPC: ("open-create", "openat-create", "mkdir", "mkdirat", "mknodat", "linkat", "symlinkat", "renameat", "write", "pwrite",
                    "ftruncate", "fallocate", "fdatasync", "sqlite-write", "sqlite-pwrite", "sqlite-ftruncate"),
@@ -45,7 +45,8 @@ INTERRUPTED = ("read", "write", "fcntl-wait", "flock", "poll", "epoll_wait", "co
                "fallocate", "sqlite-read", "sqlite-write")
 SHORTENED = ("read", "write", "pread", "pwrite", "send", "recv", "sqlite-read", "sqlite-write", "sqlite-pread", "sqlite-pwrite")
 
-Fault = collections.namedtuple("Fault", "call site visit how")  # visit: which of its passes fails; how: an errno, or SHORT
+# site: or the name of a call, for all of that name; visit: which of its passes fails, 0 for each; how: an errno, or SHORT
+Fault = collections.namedtuple("Fault", "call site visit how")
 
 
 def faults_of(log, every=False):
@@ -80,7 +81,8 @@ class FaultyHome(homes.Home):
         env = {"BOXLITE_RUNTIME_DIR": str(FAULTY), "BOXLITE_FAULT_LOG": str(self.log), "UBSAN_OPTIONS": f"print_stacktrace=1:halt_on_error=1:exitcode={SANITIZER_CODE}",
                "ASAN_OPTIONS": f"detect_leaks=1:exitcode={SANITIZER_CODE}:detect_stack_use_after_return=1"}
         if fault:
-            env |= {"BOXLITE_FAULT_AT": f"{fault.site}@{fault.visit}", "BOXLITE_FAULT_ERRNO": str(fault.how)}
+            visit = f"@{fault.visit}" if fault.visit else ""
+            env |= {"BOXLITE_FAULT_AT": fault.site + visit, "BOXLITE_FAULT_ERRNO": str(fault.how)}
         self.program = FAULTY / "boxlite"
         try:
             return self.run(*arguments, env=env)
