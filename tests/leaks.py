@@ -9,7 +9,9 @@ A home and the ids of the boxes that it ever held name everything that can belon
 - locks on files of the home (/proc/locks, by inode), mounts, loop devices, swept from the same root;
 - files: sockets, what `partial` holds, directories of removed boxes, anything in the temporary directory that was lent.
 
-Listening ports need no look of their own: they end with their process.
+What names no home is looked for among the orphans of this user: an engine or helper whose host process is gone, and strangers that
+hold a KVM descriptor, a memory file of ours, or a listening port. A port that nobody who can be looked into holds belongs to a host
+process, so there may be none when no host process lives.
 
 Ends are events: processes are waited for through pidfds. The rest (the lock of a process that just died, an orphan that init has
 yet to reap) follows within moments that nothing announces, so a check looks again until it is clean or a deadline has passed.
@@ -21,6 +23,7 @@ import stat
 import time
 
 SETTLE_SECONDS = 20.0
+LISTEN = "0A"  # in /proc/net/tcp
 
 
 def _read(path):
@@ -101,6 +104,56 @@ def wait_gone(pids, seconds):
     return left
 
 
+def _parent(process):
+    fields = _read(process / "stat").decode(errors="replace").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
+
+
+def _reapers():
+    """Who gets the children of those that end: the first process, and those above the tests, such as their runner."""
+    above = _ancestors() - {os.getpid()}
+    return {1} | {pid for pid in above if b"pytest" not in _read(pathlib.Path(f"/proc/{pid}/cmdline"))}
+
+
+def _listening():
+    """Sockets of this user that listen for connections, as {inode: address}."""
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in _read(pathlib.Path("/proc/net", table)).decode().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTEN and int(fields[7]) == os.geteuid():
+                found[fields[9]] = f"{table} port {int(fields[1].rpartition(':')[2], 16)}"
+    return found
+
+
+def strangers():
+    """Orphans of this user that are an engine or helper, or hold what only those may; ports that only a host process can hold."""
+    ports, reapers, found, shims_live = _listening(), _reapers(), [], False
+    for process in pathlib.Path("/proc").iterdir():
+        try:
+            if not process.name.isdigit() or process.stat().st_uid != os.geteuid():
+                continue
+        except OSError:
+            continue  # it ended while we looked
+        arguments = _read(process / "cmdline").split(b"\0")
+        name = pathlib.PurePath(os.fsdecode(arguments[0])).name
+        if name == "boxlite-shim":
+            shims_live = True
+            continue
+        opened = _opened(process)
+        held = [ports.pop(path[len("socket:["):-1]) for path in opened if path[len("socket:["):-1] in ports]
+        if not name or _parent(process) not in reapers or int(process.name) in reapers:
+            continue
+        held += [path for path in opened if path.startswith(("/dev/kvm", "anon_inode:kvm-", "/memfd:boxlite-"))]
+        if name.startswith(("qemu-system-", "boxlite-")):
+            found.append(f"process {process.name} without a host process: {name}")
+        elif held:
+            found.append(f"process {process.name} ({name}) holds {', '.join(sorted(set(held)))}")
+    if not shims_live:
+        found += [f"{port} is open, and whoever listens can't be looked into" for port in ports.values()]
+    return found
+
+
 def zombies():
     """Children of this process that ended and were not reaped."""
     found = []
@@ -174,7 +227,7 @@ def check(home, ids, scratch=None, seconds=SETTLE_SECONDS):
         return found
     while True:
         found = [f"process {pid} {how}" for pid, how in processes(home, ids).items()]
-        found += zombies() + locks(home) + mounts(home) + loop_devices(home) + files(home, scratch)
+        found += zombies() + locks(home) + mounts(home) + loop_devices(home) + files(home, scratch) + strangers()
         if not found or time.monotonic() >= deadline:
             return found
         time.sleep(0.1)

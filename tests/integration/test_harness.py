@@ -58,6 +58,34 @@ def test_id_must_be_equal(home):
     assert found == []
 
 
+ORPHAN = """
+import os, socket, sys
+kept = os.memfd_create(sys.argv[1]) if sys.argv[1:] else None
+port = socket.socket(); port.bind(("127.0.0.1", 0)); port.listen()
+if os.fork() == 0:
+    print(os.getpid(), port.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", ["engine", "memory", "port"])
+def test_orphan_is_found(home, kind):
+    """What nothing links to a home any more: its parent is gone, too."""
+    words = {"engine": ["qemu-system-x86_64", "-c", ORPHAN], "memory": ["python3", "-c", ORPHAN, "boxlite-memory"],
+             "port": ["python3", "-c", ORPHAN]}[kind]
+    with subprocess.Popen(words, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        pid, port = parent.stdout.readline().decode().split()
+        parent.wait()
+        found = look(home)
+        parent.stdin.close()
+        assert not leaks.wait_gone([int(pid)], 60)
+    found = [line for line in found if f"process {pid} " in line]
+    assert len(found) == 1, found
+    says = {"engine": "without a host process", "memory": "/memfd:boxlite-memory", "port": f"tcp port {port}"}[kind]
+    assert says in found[0], found
+    assert not [line for line in look(home) if f"process {pid} " in line]
+
+
 def test_zombie_is_found(home):
     pid = os.fork()
     if pid == 0:

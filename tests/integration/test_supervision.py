@@ -57,15 +57,20 @@ def test_twenty_rounds_by_other_commands(boxlite):
     """Each command is a program of its own that never saw the start: nothing may judge the box dead, nor start it again."""
     box = boxlite.idle(name="steady")
     pid = boxlite.shim(box)
+    hint = (boxlite.directory(box) / "shim.pid").read_bytes()
     for turn in range(20):
         assert [entry["ID"] for entry in boxlite.listed() if entry["Status"] == "Running"] == [box]
         state = boxlite.inspect("steady")["State"]
         assert state["Running"] and state["Pid"] == pid
         assert boxlite.sh(box, f"echo {turn} >> /root/turns; wc -l < /root/turns").strip() == str(turn + 1)
+        boxlite.fails("rm", "steady", says="is running")
+        assert (boxlite.directory(box) / "shim.pid").read_bytes() == hint and leaks.shims([box]) == [pid]
     (boxlite.directory(box) / "shim.pid").write_text("garbage\n")  # a hint, no more: the lock tells
     assert boxlite.inspect("steady")["State"]["Pid"] == pid
     (boxlite.directory(box) / "shim.pid").unlink()
     assert boxlite.sh(box, "echo on") == "on\n" and boxlite.shim(box) == pid
+    boxlite.ok("rm", "-f", "steady")
+    assert not leaks.shims([box]) and not boxlite.directory(box).exists()
 
 
 def test_killed_shim_is_told_and_takes_the_emulator_with_it(boxlite):
@@ -139,23 +144,35 @@ def test_stop_asks_before_it_kills(boxlite):
     assert boxlite.inspect(deaf)["State"]["ExitCode"] == 137
 
 
+def look_for(home, marker):
+    """A secret is in no process's arguments or environment, in no file of a box, and in no file that others can read."""
+    for process in pathlib.Path("/proc").iterdir():
+        for book in ("cmdline", "environ") if process.name.isdigit() and int(process.name) != os.getpid() else ():
+            try:
+                assert marker.encode() not in (process / book).read_bytes(), process
+            except OSError:
+                pass  # another user's, a host process (which lets nobody look), or one that ended
+    found = subprocess.run(["grep", "-rlF", marker, home.path / "boxes", home.scratch], stdout=subprocess.PIPE, check=False).stdout
+    assert found == b"", found
+    for path in (home.path / "db").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
 def test_secrets_go_nowhere(boxlite):
     marker = "marker-" + os.urandom(8).hex()
     process = boxlite.start("run", "-d", "-e", f"SECRET={marker}", "busybox", "sleep", "3600")
     box = process.communicate(timeout=120)[0].decode().strip()
     assert boxlite.sh(box, "echo $SECRET").strip() == marker  # the control: the box has it
     boxlite.ok("exec", "-e", f"OTHER={marker}", box, "--", "true")
+    look_for(boxlite, marker)
     shim = boxlite.shim(box)
-    for pid in (shim, emulator(boxlite, shim)):
-        for book in ("cmdline", "environ"):
-            try:
-                assert marker.encode() not in pathlib.Path(f"/proc/{pid}/{book}").read_bytes()
-            except PermissionError:
-                pass
-    found = subprocess.run(["grep", "-rlF", marker, boxlite.path / "boxes", boxlite.scratch], stdout=subprocess.PIPE, check=False).stdout
-    assert found == b"", found
-    for path in (boxlite.path / "db").iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    os.kill(shim, signal.SIGKILL)
+    assert not leaks.wait_gone([shim], 60) and boxlite.status(box) == "stopped"
+    look_for(boxlite, marker)
+    boxlite.ok("start", box)
+    assert boxlite.sh(box, "cat /proc/1/environ").count(marker) == 1
+    boxlite.ok("stop", box)
+    look_for(boxlite, marker)
 
 
 def test_restart_of_the_machine_is_told(boxlite):
