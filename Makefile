@@ -5,7 +5,7 @@ BUILD  := build
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
 
-.PHONY: all setup run test check kernel bench soak fuzz install clean help
+.PHONY: all setup run test test-kvm check kernel bench soak fuzz install clean help
 
 all: $(BUILD)/build.ninja ## build everything into build/ (the default)
 	@scripts/build-kernel --cached $(BUILD)/guest/tuned/vmlinux
@@ -27,6 +27,11 @@ test: ## set up, build with the tuned kernel, and run every test
 	@scripts/setup test
 	@$(MAKE) --no-print-directory all kernel
 	@tests/run --build $(BUILD)
+
+test-kvm: ## integration tests on engine kvm, on an emulated host if need be; FULL=1: all
+	@scripts/setup test
+	@$(MAKE) --no-print-directory all kernel
+	@tests/kvm/test
 
 check: ## format, both compilers, clang-tidy, cppcheck, and rules of our own
 	@scripts/setup check
@@ -57,4 +62,4 @@ clean: ## remove what was built here (the kernels' cache stays)
 	rm -rf $(BUILD) $(wildcard build-*)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
