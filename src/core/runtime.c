@@ -234,6 +234,24 @@ static int count_boxes(struct bl_runtime *runtime, struct bl_runtime_info *out, 
     return 0;
 }
 
+/* describe_engine() - The engine that a box made now would have: the one that the environment asks for, else the automatic choice. */
+static void describe_engine(struct bl_engine_choice *out)
+{
+    const char *asked = getenv("BOXLITE_ENGINE");
+    struct bl_engine_choice own;
+    struct bl_error err = BL_ERROR_INIT;
+
+    bl_engine_probe(out);
+    if (!asked || strcmp(asked, "kvm") != 0)
+        return;
+    if (bl_engine_choose(asked, &own, &err) == 0) {
+        *out = own;
+        return;
+    }
+    out->name[0] = '\0';
+    snprintf(out->reason, sizeof out->reason, "%s", err.message);
+}
+
 int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out, struct bl_error *err)
 {
     struct bl_image **images = NULL;
@@ -248,7 +266,7 @@ int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out,
     bl_image_free_list(images, count);
     out->images = (unsigned int)count;
     bl_templates_usage(runtime->home_fd, &out->templates, &out->templates_bytes);
-    bl_engine_probe(&engine);
+    describe_engine(&engine);
     bl_guest_files_find(runtime->runtime_dir, &guest, NULL);
     out->engine = *engine.name ? strdup(engine.name) : NULL;
     out->engine_reason = strdup(engine.reason);
