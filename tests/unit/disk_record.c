@@ -3,6 +3,8 @@
 #include "disk_record.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +18,8 @@
 struct event *record;
 size_t record_length;
 static size_t record_room;
+/* What was done first is noted first. */
+static pthread_mutex_t record_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct event *note(enum event_kind kind, uint64_t offset, uint64_t length)
 {
@@ -30,12 +34,13 @@ static struct event *note(enum event_kind kind, uint64_t offset, uint64_t length
 
 static ssize_t noted_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
 {
-    ssize_t n = pwritev(fd, iov, count, offset);
     struct event *event;
     size_t at = 0;
+    ssize_t n;
 
-    if (n <= 0)
-        return n;
+    pthread_mutex_lock(&record_lock);
+    n = pwritev(fd, iov, count, offset);
+    assert_true(n > 0);
     event = note(EVENT_WRITE, (uint64_t)offset, (uint64_t)n);
     event->bytes = malloc((size_t)n);
     assert_non_null(event->bytes);
@@ -46,26 +51,50 @@ static ssize_t noted_pwritev(int fd, const struct iovec *iov, int count, off_t o
             memcpy(event->bytes + at, iov[i].iov_base, here);
         at += here;
     }
+    pthread_mutex_unlock(&record_lock);
     return n;
 }
 
 static int noted_ftruncate(int fd, off_t length)
 {
+    int result;
+
+    pthread_mutex_lock(&record_lock);
     note(EVENT_TRUNCATE, 0, (uint64_t)length);
-    return ftruncate(fd, length);
+    result = ftruncate(fd, length);
+    pthread_mutex_unlock(&record_lock);
+    return result;
 }
 
 static int noted_punch(int fd, off_t offset, off_t length)
 {
+    int result;
+
+    pthread_mutex_lock(&record_lock);
     note(EVENT_PUNCH, (uint64_t)offset, (uint64_t)length);
-    return bl_disk_system_calls.punch(fd, offset, length);
+    result = bl_disk_system_calls.punch(fd, offset, length);
+    pthread_mutex_unlock(&record_lock);
+    return result;
 }
 
 static int noted_fdatasync(int fd)
 {
     (void)fd;
+    pthread_mutex_lock(&record_lock);
     note(EVENT_FLUSH, 0, 0);
+    pthread_mutex_unlock(&record_lock);
+    sched_yield(); /* a flush takes long: others go on meanwhile */
     return 0;
+}
+
+size_t record_now(void)
+{
+    size_t length;
+
+    pthread_mutex_lock(&record_lock);
+    length = record_length;
+    pthread_mutex_unlock(&record_lock);
+    return length;
 }
 
 const struct bl_disk_calls *record_calls(void)

@@ -27,6 +27,8 @@ extern size_t record_length;
 /* record_calls() - System calls that are recorded; fdatasync() does nothing else. */
 const struct bl_disk_calls *record_calls(void);
 void record_clear(void);
+/* record_now() - Its length, while threads may add to it. */
+size_t record_now(void);
 
 /* A file's content in memory. */
 struct content {
