@@ -237,7 +237,11 @@ void bl_images_evict(struct bl_images *images, const struct bl_user_config *conf
     cleanup_close int images_fd = request.max_bytes ? open_store(images, NULL) : -1;
     struct bl_error failure = BL_ERROR_INIT;
 
-    if (images_fd >= 0 && bl_images_usage(images) > request.max_bytes && shrink(images, images_fd, &request, &failure))
+    if (images_fd < 0 || bl_images_usage(images) <= request.max_bytes)
+        return;
+    /* No image goes for what an interrupted pull left, which a hostile registry can make as large as an image may be. */
+    bl_blobs_sweep(images_fd, BL_BLOBS_NOW | BL_BLOBS_PARTS);
+    if (shrink(images, images_fd, &request, &failure))
         bl_log(BL_LOG_WARN, "make room in the image store: %s", failure.message);
 }
 

@@ -159,11 +159,13 @@ static int pull_with(struct bl_images *images, const struct bl_pull_request *req
         return bl_fail(err, BL_NOT_FOUND, 0,
                        "no image '%s' here, and it is not to be pulled: `boxlite pull` gets it, or `boxlite load FILE`",
                        request->reference);
-    if (pull_names(images, request, names, out, err))
-        return -1;
-    bl_image_pin(*out);
+
+    int result = pull_names(images, request, names, out, err);
+
+    if (!result)
+        bl_image_pin(*out);
     bl_images_evict(images, request->config);
-    return 0;
+    return result;
 }
 
 int bl_images_pull(struct bl_images *images, const struct bl_pull_request *request, struct bl_image **out, struct bl_error *err)

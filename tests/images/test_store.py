@@ -259,6 +259,23 @@ def test_store_limit_is_kept_by_pulls_and_loads(bare, registry, configure, tmp_p
     assert not blobs(bare)
 
 
+def test_parts_go_before_images(bare, registry, configure):
+    """What an interrupted pull left is no reason to remove an image; also a pull that fails tidies up."""
+    first, second = push_sized(registry, 20), push_sized(registry, 21)
+    bare.ok("pull", first)
+    stray = bare.path / "images" / "blobs" / ("sha256-" + "1" * 64 + ".part")
+    configure(bare, image_store_mib=20)
+    stray.write_bytes(b"x" * (30 << 20))
+    bare.ok("pull", second)
+    assert names(bare) == {first, second} and not stray.exists()
+    stray.write_bytes(b"x" * (10 << 10))
+    bare.fails("pull", f"{registry.host}/nothing", says="not found")
+    assert stray.exists()  # it is within the limit
+    stray.write_bytes(b"x" * (30 << 20))
+    bare.fails("pull", f"{registry.host}/nothing", says="not found")
+    assert names(bare) == {first, second} and not stray.exists()
+
+
 def test_image_on_its_way_into_a_box_is_not_evicted(bare, registry, configure):
     """Somebody pulled it, and has not made the box yet: the library holds such a disk locked."""
     first, second = push_sized(registry, 10), push_sized(registry, 11)
