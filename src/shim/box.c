@@ -225,6 +225,9 @@ static void on_again(struct bl_timer *timer)
     struct bl_report fresh = {.ready = box->report.ready};
     char text[16];
 
+    /* The guest broke the rules meanwhile: the VM is ending, and the report says why. */
+    if (box->failed || box->ended)
+        return;
     box->restarts++;
     /* A count that can't be written is wrong after the shim's death, which harms less than a box that does not run. */
     if (bl_replace_file(box->dir_fd, BL_FILE_RESTARTS, text, (size_t)snprintf(text, sizeof text, "%u\n", box->restarts)) < 0)

@@ -23,7 +23,7 @@
 #define ROUNDS  3 /* of the loop after each record */
 
 enum { SAYS_GUEST, SAYS_CLIENT, SAYS_OTHER_CLIENT, ACTS, WHO };
-enum { ACT_READ_ALL, ACT_LEAVE, ACT_SHUT_DOWN, ACT_GUEST_GONE, ACT_RUN, ACTIONS };
+enum { ACT_READ_ALL, ACT_LEAVE, ACT_SHUT_DOWN, ACT_GUEST_GONE, ACT_RUN, ACT_OPEN_AGAIN, ACTIONS };
 
 struct play {
     struct bl_loop loop;
@@ -31,6 +31,7 @@ struct play {
     struct bl_open workload;
     int guest, clients[CLIENTS];
     int dir_fd;
+    bool busy;
 };
 
 static char directory[] = "/tmp/boxlite-fuzz-hub-XXXXXX";
@@ -58,6 +59,14 @@ static void on_stop(int64_t grace_ms, void *data)
     must(grace_ms >= -1 && grace_ms <= UINT32_MAX);
 }
 
+static void on_busy(bool busy, void *data)
+{
+    struct play *play = data;
+
+    must(busy != play->busy);
+    play->busy = busy;
+}
+
 static const struct bl_hub_events events = {
     .ready = on_event,
     .workload_opened = on_event,
@@ -66,6 +75,7 @@ static const struct bl_hub_events events = {
     .broken = on_broken,
     .stop = on_stop,
     .settled = on_event,
+    .busy = on_busy,
 };
 
 static void run(struct play *play)
@@ -168,6 +178,7 @@ static void check_books(const struct bl_hub *hub)
         }
     }
     must(open == hub->stream_count);
+    must(bl_hub_busy(hub) == hub->was_busy);
     must(hub->kept.bytes <= BL_KEPT_MAX && hub->client_count <= BL_CLIENTS_MAX);
 }
 
@@ -194,6 +205,11 @@ static void act(struct play *play, int action, unsigned int which)
     case ACT_GUEST_GONE:
         bl_hub_drain(play->hub);
         bl_hub_guest_gone(play->hub);
+        break;
+    case ACT_OPEN_AGAIN:
+        /* As its owner does: not while the box is ending. */
+        if (play->hub->phase == HUB_RUNNING && play->hub->workload && play->hub->workload->exited)
+            bl_hub_open_again(play->hub);
         break;
     default:
         break;
