@@ -234,7 +234,7 @@ static int count_boxes(struct bl_runtime *runtime, struct bl_runtime_info *out, 
     return 0;
 }
 
-/* describe_engine() - The engine that a box made now would have: the one that the environment asks for, else the automatic choice. */
+/* describe_engine() - The engine that a box made now would have: what the environment asks for, else the automatic choice. */
 static void describe_engine(struct bl_engine_choice *out)
 {
     const char *asked = getenv("BOXLITE_ENGINE");
