@@ -499,6 +499,8 @@ BOXLITE_API void boxlite_options_set_auto_stop_interval(CBoxliteOptions *opts, u
  * From then on listings leave it out, and whoever changes a box of the home next removes it.
  */
 BOXLITE_API void boxlite_options_set_auto_delete_interval(CBoxliteOptions *opts, uint32_t seconds);
+/* boxlite_options_set_auto_resume_enabled() - 0: once the box has stopped, only boxlite_start_box() runs it again; no exec, no
+ * copy. */
 BOXLITE_API void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *opts, int val);
 /* boxlite_options_set_detach() - Not 0: the box outlives this program. The default: it ends with it. */
 BOXLITE_API void boxlite_options_set_detach(CBoxliteOptions *opts, int val);

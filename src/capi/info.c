@@ -42,7 +42,7 @@ static int fill(const struct bl_box_info *from, CBoxInfo *to)
         .memory_mib = (int)from->memory_mib,
         .auto_stop = (uint32_t)((from->auto_stop_ms + 999) / 1000),
         .auto_delete = (uint32_t)((from->auto_delete_ms + 999) / 1000),
-        .auto_resume = 1,
+        .auto_resume = !from->no_auto_resume,
         .created_at = from->created_at_ms / 1000,
         .network = calloc(1, sizeof(CNetworkInfo)),
         .started_at = from->started_at_ms,

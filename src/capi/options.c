@@ -272,8 +272,8 @@ void boxlite_options_set_auto_delete_interval(CBoxliteOptions *opts, uint32_t se
 
 void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *opts, int val)
 {
-    (void)opts;
-    (void)val; /* about boxes that a server has put to sleep; a local runtime does not */
+    if (opts)
+        opts->no_auto_resume = !val;
 }
 
 void boxlite_options_set_detach(CBoxliteOptions *opts, int val)
@@ -403,6 +403,7 @@ int bl_capi_options_fill(const CBoxliteOptions *options, struct bl_box_options *
         .cap_add = (const char *const *)options->cap_add,
         .cap_drop = (const char *const *)options->cap_drop,
         .unconfined = options->unconfined,
+        .no_auto_resume = options->no_auto_resume,
     };
     return 0;
 }

@@ -16,7 +16,7 @@ struct OptionsHandle {
     char **cap_add, **cap_drop;
     bool has_entrypoint, has_cmd;
     int cpus, memory_mib, disk_gb;
-    bool detach, auto_remove, unconfined;
+    bool detach, auto_remove, unconfined, no_auto_resume;
     uint32_t auto_stop_s, auto_delete_s; /* 0: never */
     bool out_of_memory;
     const char *unsupported; /* what of this build is missing; static text */

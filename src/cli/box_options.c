@@ -145,6 +145,7 @@ int bl_box_request_make(struct bl_cli *cli, const struct box_values *values, boo
     options->workdir = values->workdir;
     options->user = values->user;
     options->engine = values->engine;
+    options->no_auto_resume = values->no_auto_resume;
     options->cap_add = (const char *const *)values->cap_add;
     options->cap_drop = (const char *const *)values->cap_drop;
     if (read_security(values->security, &options->unconfined, &err) < 0)

@@ -14,6 +14,7 @@ struct box_values {
     char **env, **env_files;
     const char *workdir, *user, *name, *entrypoint, *rootfs, *engine, *kernel, *security;
     char **cap_add, **cap_drop;
+    bool no_auto_resume;
     long long cpus, memory_mib, disk_gb;
     const char *restart;
     int64_t auto_stop_ms, auto_delete_ms;
@@ -120,6 +121,12 @@ struct box_values {
          "CAPABILITY",                                                                                                               \
          "Deny them one of the default ones; ALL: every one",                                                                        \
          offsetof(struct box_values, cap_drop)},                                                                                     \
+        {"no-auto-resume",                                                                                                           \
+         0,                                                                                                                          \
+         BL_OPTION_FLAG,                                                                                                             \
+         NULL,                                                                                                                       \
+         "Once it has stopped, only 'start' runs it again: no exec, no cp",                                                          \
+         offsetof(struct box_values, no_auto_resume)},                                                                               \
         {"security",                                                                                                                 \
          0,                                                                                                                          \
          BL_OPTION_CHOICE,                                                                                                           \

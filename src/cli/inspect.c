@@ -62,6 +62,7 @@ static json_t *make_config(const struct bl_box_info *info)
     json_object_set_new(config, "CapDrop", make_list(info->cap_drop));
     json_object_set_new(config, "Capabilities", make_list(info->capabilities));
     json_object_set_new(config, "Security", json_boolean(!info->unconfined));
+    json_object_set_new(config, "AutoResume", json_boolean(!info->no_auto_resume));
     json_object_set_new(config, "AutoRemove", json_boolean(info->auto_remove));
     json_object_set_new(config, "Detached", json_boolean(info->detached));
     json_object_set_new(config, "AutoStop", make_seconds(info->auto_stop_ms));

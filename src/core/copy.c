@@ -293,7 +293,8 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
 
     bool idle = info.status == BL_BOX_CONFIGURED || info.status == BL_BOX_STOPPED || info.status == BL_BOX_FAILED;
     /* One that is removed once it stops would be gone after its first copy; one that died is wanted back by its policy. */
-    bool job = info.job, stays = info.auto_remove || (info.restart.kind && info.wanted);
+    bool job = info.job, held = info.no_auto_resume && info.started_at_ms,
+         stays = info.auto_remove || (info.restart.kind && info.wanted);
 
     bl_box_info_free(&info);
     if (!visit->user)
@@ -303,6 +304,8 @@ static int begin_visit(struct bl_runtime *runtime, const char *name, int cancel_
     if (job)
         return bl_fail(err, BL_INVALID_STATE, 0, "box %s is not running, and a copy must not run its command again: start it first",
                        name);
+    if (held)
+        return bl_fail(err, BL_INVALID_STATE, 0, "box %s is not running: start it first (it does not resume by itself)", name);
     if (bl_box_start(runtime, visit->id, &options, err) < 0)
         return -1;
     visit->started = !stays;

@@ -107,6 +107,7 @@ struct bl_box_options {
         *cap_add; /* Linux capabilities over Docker's default ones, and some of those less: see core/capabilities.h; */
     const char *const *cap_drop; /* NULL: none */
     bool unconfined;             /* leave out the sandbox around the emulator ("security off") */
+    bool no_auto_resume;         /* once it has stopped only a start runs it again: no exec and no copy does */
     /* Of boxes that outlive their creator; not together with auto_remove. */
     struct bl_restart restart;
     int64_t auto_stop_ms;   /* is stopped when no client used it for so long; 0: never */
@@ -163,7 +164,7 @@ struct bl_box_info {
     char *workdir, *user;
     char **cap_add, **cap_drop; /* as asked for, in their long form */
     char **capabilities;        /* what comes of it */
-    bool unconfined;
+    bool unconfined, no_auto_resume;
 };
 void bl_box_info_free(struct bl_box_info *info);
 int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_info *out, struct bl_error *err);

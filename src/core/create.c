@@ -235,6 +235,7 @@ static int fill_record(const struct bl_box_options *options, const struct bl_ima
     record->detach = options->detach;
     record->auto_remove = options->auto_remove;
     record->unconfined = options->unconfined;
+    record->no_auto_resume = options->no_auto_resume;
     record->restart = options->restart;
     record->auto_stop_ms = options->auto_stop_ms;
     record->auto_delete_ms = options->auto_delete_ms;

@@ -138,6 +138,7 @@ char *bl_record_encode(const struct bl_record *record)
     char restart[BL_RESTART_TEXT_MAX];
     int failed = json ? json_object_set_new(json, "restart", json_string(bl_restart_format(&record->restart, restart))) : -1;
 
+    failed |= json_object_set_new(json, "auto_resume", json_boolean(!record->no_auto_resume));
     failed |= json_object_set_new(json, "auto_stop_ms", json_integer(record->auto_stop_ms));
     failed |= json_object_set_new(json, "auto_delete_ms", json_integer(record->auto_delete_ms));
 
@@ -201,6 +202,7 @@ int bl_record_decode(const char *text, struct bl_record *record, struct bl_error
     for (size_t i = 0; i < sizeof newer / sizeof *newer && !failed; i++)
         failed = newer[i].json ? json_to_list(newer[i].json, newer[i].list) : !(*newer[i].list = bl_strings_copy(NULL));
     record->unconfined = json_is_false(json_object_get(json, "security"));
+    record->no_auto_resume = json_is_false(json_object_get(json, "auto_resume"));
     for (size_t i = 0; i < sizeof texts / sizeof *texts && !failed; i++)
         failed = json_to_text(json_object_get(json, texts[i].key), texts[i].text) < 0;
     json_decref(json);

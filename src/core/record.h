@@ -50,6 +50,7 @@ struct bl_record {
     bool tty, open_stdin, detach, auto_remove;
     char **cap_add, **cap_drop; /* normalized (core/capabilities.h) */
     bool unconfined;            /* its emulator runs without the sandbox around it */
+    bool no_auto_resume;        /* no exec and no copy starts it once it has stopped */
     struct bl_restart restart;
     int64_t auto_stop_ms;   /* end it when no client used it for so long; 0: never */
     int64_t auto_delete_ms; /* remove it so long after its end; 0: never */

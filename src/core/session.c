@@ -397,7 +397,7 @@ static int connect_running(struct bl_runtime *runtime, const struct bl_record *r
 }
 
 /*
- * connect_box() - A connection to a box, which is started when it does not run and has no command of its own
+ * connect_box() - A connection to a box, which is started when it does not run, has no command of its own, and may resume
  * @may_start: false: never start it
  */
 static int connect_box(struct bl_runtime *runtime, const char *name, bool may_start, char *id, struct bl_error *err)
@@ -431,6 +431,8 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
             return bl_fail(err, BL_INVALID_STATE, 0, "box %s is not running%s", name,
                            bl_record_is_job(&record) ? ": start it first (it has a command of its own, which would run again)"
                                                      : "");
+        if (record.no_auto_resume && record.state.started_at_ms)
+            return bl_fail(err, BL_INVALID_STATE, 0, "box %s is not running: start it first (it does not resume by itself)", name);
         if (attempt >= CONNECT_ATTEMPTS)
             return bl_fail(err, BL_INVALID_STATE, 0, "box %s ends as soon as it is started", name);
         if (bl_box_start(runtime, record.id, &runtime->implicit_start, err) < 0)

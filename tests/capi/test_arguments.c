@@ -315,6 +315,103 @@ static void options_are_never_ignored(void **state)
     nothing_queued();
 }
 
+/* Handles that nothing can make in this build; whoever comes with one all the same is told what is missing. */
+static char nothing[8];
+#define HANDLE(type) ((type *)(void *)nothing)
+
+static void on_forwarder(CBoxliteError *err, void *data)
+{
+    (void)err;
+    (void)data;
+}
+
+static void on_volume(CVolumeInfo *volume, CBoxliteError *err, void *data)
+{
+    (void)volume;
+    on_forwarder(err, data);
+}
+
+static void on_volumes(CVolumeInfoList *volumes, CBoxliteError *err, void *data)
+{
+    (void)volumes;
+    on_forwarder(err, data);
+}
+
+static void on_credential(CRegistryCredential *credential, CBoxliteError *err, void *data)
+{
+    (void)credential;
+    on_forwarder(err, data);
+}
+
+static void on_credentials(CRegistryCredentialList *credentials, CBoxliteError *err, void *data)
+{
+    (void)credentials;
+    on_forwarder(err, data);
+}
+
+static void on_usage(CImageUsage *usage, CBoxliteError *err, void *data)
+{
+    (void)usage;
+    on_forwarder(err, data);
+}
+
+static void tunnels_say_what_is_missing(void **state)
+{
+    (void)state;
+    const BoxliteSocketAddress listen = {.kind = BoxliteSocketTcp, .host = "127.0.0.1"};
+    CBoxTunnelHandle *tunnel = NULL;
+    CTunnelForwarderHandle *forwarder = NULL;
+    char *text = NULL;
+    int32_t fd = -1;
+
+    UNSUPPORTED(boxlite_network_tunnel(HANDLE(CBoxNetworkHandle), 80, &tunnel, &error));
+    INVALID(boxlite_network_tunnel(HANDLE(CBoxNetworkHandle), 0, &tunnel, &error));
+    INVALID(boxlite_network_tunnel(NULL, 80, &tunnel, &error));
+    UNSUPPORTED(boxlite_tunnel_uri(HANDLE(CBoxTunnelHandle), &text, &error));
+    INVALID(boxlite_tunnel_uri(NULL, &text, &error));
+    UNSUPPORTED(boxlite_tunnel_connect(HANDLE(CBoxTunnelHandle), &fd, &error));
+    INVALID(boxlite_tunnel_connect(HANDLE(CBoxTunnelHandle), NULL, &error));
+    UNSUPPORTED(boxlite_tunnel_forward(HANDLE(CBoxTunnelHandle), &listen, &forwarder, &error));
+    INVALID(boxlite_tunnel_forward(HANDLE(CBoxTunnelHandle), NULL, &forwarder, &error));
+    UNSUPPORTED(boxlite_tunnel_forwarder_address(HANDLE(CTunnelForwarderHandle), &text, &error));
+    INVALID(boxlite_tunnel_forwarder_address(NULL, &text, &error));
+    UNSUPPORTED(boxlite_tunnel_forwarder_wait(HANDLE(CTunnelForwarderHandle), on_forwarder, NULL, &error));
+    INVALID(boxlite_tunnel_forwarder_wait(HANDLE(CTunnelForwarderHandle), NULL, NULL, &error));
+    UNSUPPORTED(boxlite_tunnel_forwarder_close(HANDLE(CTunnelForwarderHandle), on_forwarder, NULL, &error));
+    INVALID(boxlite_tunnel_forwarder_close(HANDLE(CTunnelForwarderHandle), NULL, NULL, &error));
+    assert_true(!tunnel && !forwarder && !text && fd == -1);
+    nothing_queued();
+}
+
+static void volumes_and_registries_say_what_is_missing(void **state)
+{
+    (void)state;
+    CBoxliteVolumeHandle *volumes = HANDLE(CBoxliteVolumeHandle);
+    CBoxliteRegistryHandle *registries = HANDLE(CBoxliteRegistryHandle);
+    CBoxliteImageHandle *images = NULL;
+
+    UNSUPPORTED(boxlite_volume_create(volumes, NULL, on_volume, NULL, &error));
+    INVALID(boxlite_volume_create(volumes, "v", NULL, NULL, &error));
+    UNSUPPORTED(boxlite_volume_list(volumes, on_volumes, NULL, &error));
+    INVALID(boxlite_volume_list(NULL, on_volumes, NULL, &error));
+    UNSUPPORTED(boxlite_volume_get(volumes, "v", on_volume, NULL, &error));
+    INVALID(boxlite_volume_get(volumes, NULL, on_volume, NULL, &error));
+    UNSUPPORTED(boxlite_volume_remove(volumes, "v", 1, on_forwarder, NULL, &error));
+    INVALID(boxlite_volume_remove(volumes, NULL, 1, on_forwarder, NULL, &error));
+    UNSUPPORTED(boxlite_registry_list(registries, on_credentials, NULL, &error));
+    INVALID(boxlite_registry_list(NULL, on_credentials, NULL, &error));
+    UNSUPPORTED(boxlite_registry_create(registries, "h", NULL, "me", "secret", on_credential, NULL, &error));
+    INVALID(boxlite_registry_create(registries, NULL, NULL, NULL, NULL, on_credential, NULL, &error));
+    UNSUPPORTED(boxlite_registry_remove(registries, "no UUID", on_forwarder, NULL, &error));
+    INVALID(boxlite_registry_remove(registries, NULL, on_forwarder, NULL, &error));
+    assert_int_equal(boxlite_runtime_images(runtime, &images, &error), BOXLITE_OK);
+    UNSUPPORTED(boxlite_image_usage(images, on_usage, NULL, &error));
+    INVALID(boxlite_image_usage(images, NULL, NULL, &error));
+    INVALID(boxlite_image_usage(NULL, on_usage, NULL, &error));
+    boxlite_image_free(images);
+    nothing_queued();
+}
+
 static void unsupported_says_so(void **state)
 {
     (void)state;
@@ -379,6 +476,28 @@ static void frees_take_null(void **state)
     boxlite_options_set_cpus(NULL, 1);
     boxlite_options_add_env(NULL, "a", "b");
     boxlite_options_set_cmd(NULL, NULL, 0);
+    boxlite_options_set_rootfs_path(NULL, "/x");
+    boxlite_options_set_memory(NULL, 1);
+    boxlite_options_set_disk_size_gb(NULL, 1);
+    boxlite_options_set_workdir(NULL, "/");
+    boxlite_options_set_user(NULL, "0");
+    boxlite_options_set_entrypoint(NULL, NULL, 0);
+    boxlite_options_add_bind_mount(NULL, "/a", "/b", 0);
+    boxlite_options_add_managed_volume(NULL, "v", "/b", 0);
+    boxlite_options_add_volume(NULL, "/a", "/b", 0);
+    boxlite_options_set_network_enabled(NULL);
+    boxlite_options_set_network_disabled(NULL);
+    boxlite_options_add_network_allow(NULL, "example.com");
+    boxlite_options_set_network_inbound_enabled(NULL);
+    boxlite_options_set_network_inbound_disabled(NULL);
+    boxlite_options_add_secret(NULL, "n", "v", NULL, NULL, 0);
+    boxlite_options_set_auto_remove(NULL, 1);
+    boxlite_options_set_auto_stop_interval(NULL, 1);
+    boxlite_options_set_auto_delete_interval(NULL, 1);
+    boxlite_options_set_auto_resume_enabled(NULL, 0);
+    boxlite_options_set_detach(NULL, 1);
+    boxlite_rest_options_set_credential(NULL, NULL);
+    boxlite_rest_options_set_path_prefix(NULL, "x");
     boxlite_options_set_advanced(NULL, NULL);
     boxlite_advanced_options_set_security_enabled(NULL, 1);
 }
@@ -511,6 +630,8 @@ int main(void)
         cmocka_unit_test(port_arguments),
         cmocka_unit_test(capability_arguments),
         cmocka_unit_test(options_are_never_ignored),
+        cmocka_unit_test(tunnels_say_what_is_missing),
+        cmocka_unit_test(volumes_and_registries_say_what_is_missing),
         cmocka_unit_test(unsupported_says_so),
         cmocka_unit_test(frees_take_null),
         cmocka_unit_test(one_event_an_operation),

@@ -98,8 +98,20 @@ def test_header_alone(tmp_path, compiler, flags):
     assert done.returncode == 0, done.stdout
 
 
+def declared_functions():
+    text = re.sub(r"/\*.*?\*/", "", (homes.TREE / "include" / "boxlite.h").read_text(), flags=re.S)
+    return set(re.findall(r"\b(boxlite_\w+)\s*\(", text))
+
+
+def test_every_function_is_called_by_a_test_and_stands_in_a_page():
+    tests = "".join(path.read_text() for path in (homes.TREE / "tests" / "capi").glob("*.c"))
+    assert {name for name in declared_functions() if not re.search(rf"\b{name}\b", tests)} == set()
+    pages = "".join(page.read_text() for page in MAN)
+    assert {name for name in declared_functions() if not re.search(rf"\b{name}\b", pages)} == set()
+
+
 def test_library_shows_the_header_and_nothing_else():
-    declared = set(re.findall(r"\b(boxlite_\w+)\s*\(", re.sub(r"/\*.*?\*/", "", (homes.TREE / "include" / "boxlite.h").read_text(), flags=re.S)))
+    declared = declared_functions()
     listed = subprocess.run(["nm", "-D", "--defined-only", homes.BUILD / "libboxlite.so"], stdout=subprocess.PIPE, text=True, check=True)
     shown = {line.split()[-1] for line in listed.stdout.splitlines()}
     assert shown == declared

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""test_capabilities.py - --cap-add, --cap-drop and --security: what a box's commands may do is what was asked for"""
+"""test_capabilities.py - --cap-add, --cap-drop, --security, --no-auto-resume: what a box may do is what was asked for"""
 import pathlib
 import re
 
@@ -87,3 +87,17 @@ def test_security_is_a_switch(boxlite, arguments, variable, on):
 def test_security_of_a_strange_word(boxlite):
     boxlite.fails("create", "busybox", env={"BOXLITE_SECURITY": "maybe"}, says="BOXLITE_SECURITY is 'maybe'")
     boxlite.ok("list", env={"BOXLITE_SECURITY": "maybe"})
+
+
+def test_a_box_that_does_not_resume(boxlite):
+    box = boxlite.ok("create", "--no-auto-resume", "busybox").strip()
+    assert boxlite.inspect(box)["Config"]["AutoResume"] is False
+    assert boxlite.sh(box, "echo first") == "first\n", "it has not stopped yet"
+    boxlite.ok("stop", box)
+    (boxlite.base / "file").write_text("content")
+    done = boxlite.exec(box, "true")
+    assert done.code == 1 and "does not resume by itself" in done.err, done
+    boxlite.fails("cp", boxlite.base / "file", f"{box}:/root/file", says="does not resume by itself")
+    assert boxlite.status(box) == "stopped"
+    boxlite.ok("start", box)
+    assert boxlite.sh(box, "echo again") == "again\n"

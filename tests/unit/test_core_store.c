@@ -94,7 +94,7 @@ static void a_record_comes_back_as_it_was(void **state)
     record.kernel = strdup("/boot/vmlinux");
     record.image_digest = strdup("sha256:00");
     record.stop_signal = 3;
-    record.tty = record.auto_remove = record.unconfined = true;
+    record.tty = record.auto_remove = record.unconfined = record.no_auto_resume = true;
     assert_int_equal(bl_strings_append(&record.cap_add, "CAP_SYS_TIME"), 0);
     assert_int_equal(bl_strings_append(&record.cap_drop, "ALL"), 0);
     record.restart = (struct bl_restart){.kind = BL_RESTART_ON_FAILURE, .most = 7};
@@ -126,7 +126,7 @@ static void a_record_comes_back_as_it_was(void **state)
     assert_string_equal(found.cap_add[0], "CAP_SYS_TIME");
     assert_string_equal(found.cap_drop[0], "ALL");
     assert_null(found.cap_drop[1]);
-    assert_true(found.tty && found.auto_remove && found.unconfined && !found.detach && !found.open_stdin);
+    assert_true(found.tty && found.auto_remove && found.unconfined && found.no_auto_resume && !found.detach && !found.open_stdin);
     assert_int_equal(found.disk_bytes, record.disk_bytes);
     assert_int_equal(found.created_at_ms, record.created_at_ms);
     assert_int_equal(found.state.status, BL_BOX_CONFIGURED);
