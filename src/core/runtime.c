@@ -249,7 +249,7 @@ static void describe_engine(struct bl_engine_choice *out)
         return;
     }
     out->name[0] = '\0';
-    snprintf(out->reason, sizeof out->reason, "%s", err.message);
+    snprintf(out->reason, sizeof out->reason, "%.*s", (int)sizeof out->reason - 1, err.message);
 }
 
 int bl_runtime_describe(struct bl_runtime *runtime, struct bl_runtime_info *out, struct bl_error *err)
