@@ -12,8 +12,9 @@
  * between the caller's memory and the page cache without a copy and without a lock held; only the lookup of where it lies is
  * serialised. Requests of one guest that overlap in time and place have no order, as on any disk.
  *
- * The system calls of an open disk, for a seccomp filter of the threads that use it:
- * preadv pwritev pread64 pwrite64 preadv2 fdatasync ftruncate fallocate fcntl futex, and what malloc() needs.
+ * The system calls of requests on an open disk, for a seccomp filter of the threads that make them: preadv preadv2 pwritev lseek
+ * fdatasync ftruncate fallocate futex, and what malloc() needs (brk mmap munmap mprotect madvise). Opening and closing call fstat
+ * and fcntl too.
  */
 #ifndef BL_DISK_QCOW2_H
 #define BL_DISK_QCOW2_H
