@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-mutations.py - the ways in which tests/mutate breaks the supervision, and the test that must notice each
+mutations.py - the ways in which tests/mutate breaks the supervision and the disks, and the test that must notice each
 
 Each is: what is broken, the file below src/, the text that must stand there exactly once, what takes its place, the test program and
 its test. Those of one file stand together, so that it is compiled once for each.
@@ -113,4 +113,27 @@ TABLE = [Mutation(*row) for row in (
     ("the emulator has no death signal", "vmm/qemu/qemu.c",
      "if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)", "if (false)",
      "test_vmm_child", "test_it_dies_with_who_started_it"),
+    ("a disk's entries are written without a flush before", "disk/commit.c",
+     "    if (bl_qcow2_sync(image) < 0)\n        return -1;\n    if (batch->reftable.count", "    if (batch->reftable.count",
+     "test_disk_crash", "test_small_clusters"),
+    ("a disk's refcount table is written without a flush after", "disk/commit.c",
+     "< 0 || bl_qcow2_sync(image) < 0))", "< 0))",
+     "test_disk_crash", "test_small_clusters"),
+    ("a disk's cluster is free before the file says so", "disk/map.c",
+     "(void)bl_runs_add(&image->dropped, (old & QCOW2_OFFSET) >> image->cluster_bits, 1, !(old & QCOW2_COPIED));",
+     "(void)bl_qcow2_give(image, &(struct bl_run){(old & QCOW2_OFFSET) >> image->cluster_bits, 1, false});",
+     "test_disk_crash", "test_page_clusters"),
+    ("a disk's data may lie on its tables", "disk/map.c",
+     "if (image->writable && bl_owned_has(&image->owned, *host))", "if (false)",
+     "test_disk_hostile", "test_corrupt_entries"),
+    ("a disk has its new size before it is ready", "disk/resize.c",
+     "        result = bl_qcow2_commit(image);\n    if (!result)\n        result = write_size(image, bytes);",
+     "        result = write_size(image, bytes);",
+     "test_disk_crash", "test_resizes"),
+    ("a disk's cache forgets changes", "disk/cache.c",
+     "if (slice->dirty || slice->writing)", "if (slice->writing)",
+     "test_disk_hostile", "test_full_caches"),
+    ("a disk is opened beside its writer", "disk/lock.c",
+     "    if (!others)\n        return 0;", "    if (others >= 0)\n        return 0;",
+     "test_disk_hostile", "test_locks"),
 )]
