@@ -5,6 +5,7 @@ What a start did with a template stands in its box's shim.log.
 """
 import json
 import re
+import resource
 import time
 
 KEPT, WENT_ON, NOT_RESTORED, DAMAGED = "kept as a template", "went on from the template", "can't be restored", "is damaged"
@@ -120,6 +121,14 @@ def test_a_machine_of_another_kind_has_its_own_and_few_are_kept(boxlite):
     third = boxlite.box("--memory", "320")
     assert WENT_ON in log(boxlite, third)
     assert 290 < int(boxlite.sh(third, "free -m | awk '/^Mem/ { print $2 }'")) < 320
+
+
+def test_a_limit_on_file_sizes_fails_no_start(boxlite):
+    """The guest's memory is a file then, larger than the limit."""
+    limit = 200 << 20
+    done = boxlite.run("run", "--rm", "busybox", "echo", "alive", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert (done.code, done.out) == (0, "alive\n"), done
+    assert not templates(boxlite)
 
 
 def test_they_can_be_switched_off(boxlite):
