@@ -157,7 +157,7 @@ int bl_kernel_load(struct bl_memory *memory, int fd, const char *name, struct bl
     struct source source = {.fd = fd, .name = name};
     struct stat status;
     Elf64_Ehdr header;
-    Elf64_Phdr segments[SEGMENTS_MAX];
+    Elf64_Phdr segments[SEGMENTS_MAX] = {0};
     bool found = false;
 
     *out = (struct bl_kernel){.start = UINT64_MAX};
