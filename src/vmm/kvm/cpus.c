@@ -153,8 +153,6 @@ static int make_cpu(struct bl_machine *machine, unsigned int index, const struct
 int bl_cpus_make(struct bl_machine *machine, const struct bl_arch_boot *boot, struct bl_error *err)
 {
     for (unsigned int i = 0; i < machine->cpu_count; i++)
-        machine->cpus[i].fd = -1;
-    for (unsigned int i = 0; i < machine->cpu_count; i++)
         if (make_cpu(machine, i, boot, err) < 0)
             return -1;
     return 0;

@@ -153,6 +153,8 @@ int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const st
     machine->loop = loop;
     machine->confined = !config->unconfined;
     machine->kvm_fd = machine->vm_fd = machine->memory_fd = -1;
+    for (unsigned int i = 0; i < BL_KVM_CPUS_MAX; i++)
+        machine->cpus[i].fd = -1;
     machine->over =
         (struct bl_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN, .ready = on_over, .data = machine};
     pthread_mutex_init(&machine->lock, NULL);
