@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pathlib
+import pty
 import signal
 import stat
 import struct
@@ -114,6 +115,22 @@ def test_attached_box_ends_with_its_creator(boxlite):
     process.communicate()
     assert not leaks.wait_gone([shim], 60)
     assert boxlite.status("attached") == "stopped"
+
+
+def test_detached_box_survives_its_terminal(boxlite):
+    words = " ".join(boxlite.command("run", "-d", "--name", "kept", "busybox", "sleep", "3600"))
+    shell, terminal = pty.fork()
+    if shell == 0:
+        os.execve("/bin/sh", ["sh", "-c", f"{words} && echo made; read line"], boxlite.environment)
+    said = b""
+    while b"made" not in said:
+        said += os.read(terminal, 4096)
+    boxlite.note_ids()
+    state = boxlite.inspect("kept")["State"]
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(shell, 0)[1]) == -signal.SIGHUP  # the control: who was at the terminal is gone
+    assert boxlite.sh("kept", "echo on") == "on\n"
+    assert boxlite.inspect("kept")["State"]["Pid"] == state["Pid"] == boxlite.shim(next(iter(boxlite.ids)))
 
 
 def test_signals_reach_the_workload(boxlite):
