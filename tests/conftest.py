@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import home as homes  # noqa: E402  (the path above leads to it)
+import leaks  # noqa: E402
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -43,6 +44,14 @@ def shared():
     made = tempfile.mkdtemp(prefix="blt-", dir="/tmp")
     yield pathlib.Path(made)
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_strangers():
+    """What no home names, for the suites without one too: at the end of a worker no engine is left without its host process."""
+    yield
+    found = leaks.strangers_that_stay()
+    assert not found, "left behind:\n" + "\n".join(found)
 
 
 @pytest.fixture(scope="session")
