@@ -158,7 +158,8 @@ def main():
         except (AssertionError, OSError) as failure:
             wrong.append(f"{function.__name__} {arguments}: {failure}")
             home.run("rm", "-f", NAME)
-    wrong += [finding for finding in home.finish() if not finding.startswith("zombie")]  # they are process 1's: ours
+    # Zombies are process 1's, which is us; a port of a process outside of the namespace is nobody's here.
+    wrong += [finding for finding in home.finish() if not finding.startswith(("zombie", "tcp"))]
     print("\n".join(wrong) or f"{len(rounds)} rounds")
     return 1 if wrong else 0
 
