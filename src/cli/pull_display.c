@@ -16,7 +16,7 @@
 #define ID_DIGITS 12
 #define BAR_WIDTH 24
 
-static const char *const state_names[] = {"waiting", "downloading", "downloaded", "writing", "done"};
+static const char *const state_names[] = {"waiting", "downloading", "verifying", "downloaded", "writing", "done"};
 
 static const char *short_id(const char *digest)
 {

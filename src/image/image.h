@@ -228,7 +228,8 @@ int bl_images_save(struct bl_images *images, const char *const *names, int fd, i
 enum bl_pull_state {
     BL_PULL_WAITING,
     BL_PULL_DOWNLOADING,
-    BL_PULL_DOWNLOADED, /* and waits for the layers below it */
+    BL_PULL_VERIFYING,  /* all came before the layers below it: its digest is computed meanwhile */
+    BL_PULL_DOWNLOADED, /* verified, and waits for the layers below it */
     BL_PULL_WRITING,    /* verified, decompressed and written while what is left comes */
     BL_PULL_DONE,
 };

@@ -19,10 +19,13 @@ struct bl_download {
     struct bl_transfer transfer; /* its offset_bytes: how much is in the file */
     struct bl_blob_file blob;
     char *what;
-    uint64_t read_bytes; /* by the stream over it */
-    bool continued;      /* some of it was here before */
-    bool reading;        /* a stream is open */
-    bool ended;          /* a stream has read all of it */
+    uint64_t read_bytes;          /* by the stream over it */
+    bool continued;               /* some of it was here before */
+    bool reading;                 /* a stream is open */
+    bool ended;                   /* a stream has read all of it */
+    bool checked;                 /* it came early, and was verified while it waits for its turn */
+    struct evp_md_ctx_st *digest; /* of the first digested_bytes; NULL: nothing is being verified */
+    uint64_t digested_bytes;
 };
 
 /* One pull. Owned and used by one thread. */
@@ -35,6 +38,7 @@ struct bl_pull {
     size_t count;
     struct bl_pull_layer *shown; /* as many */
     int64_t shown_at_us;
+    struct bl_download *damaged; /* a layer that came early, and was removed since its digest is wrong */
 };
 
 /*

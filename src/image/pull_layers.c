@@ -4,8 +4,10 @@
  *
  * One thread does both. A layer's stream reads the file that its download fills; when it runs dry it advances all downloads until
  * there is more, and when it does not it gives them a turn anyway, so sockets are drained while the disk is written. The
- * kernel's socket buffers bridge the gaps. Bytes go from the socket to the file and from there, through the digest, to the disk:
- * each is stored once and hashed once.
+ * kernel's socket buffers bridge the gaps. Bytes go from the socket to the file and from there, through the digest, to the disk.
+ *
+ * A layer that came before the ones below it is verified while it waits, a block a turn, so that a damaged one is not found out
+ * only after everything below it was written.
  *
  * At most @parallel layers download at once, in the manifest's order: the lowest is the one that is waited for.
  */
@@ -78,12 +80,14 @@ void bl_pull_layers_free(struct bl_pull *pull)
     for (size_t i = 0; i < pull->count; i++) {
         bl_transfer_finish(&pull->downloads[i].transfer);
         bl_blob_finish(&pull->downloads[i].blob);
+        EVP_MD_CTX_free(pull->downloads[i].digest);
         free(pull->downloads[i].what);
     }
     free(pull->downloads);
     free(pull->shown);
     pull->downloads = NULL;
     pull->shown = NULL;
+    pull->damaged = NULL;
     pull->count = 0;
 }
 
@@ -153,10 +157,103 @@ static int begin_more(struct bl_pull *pull, struct bl_error *err)
     return 0;
 }
 
+enum verdict { MORE, RIGHT, WRONG, UNKNOWN };
+
+/* conclude() - All bytes were digested: is the digest the layer's? */
+static enum verdict conclude(const struct bl_download *download)
+{
+    uint8_t bytes[EVP_MAX_MD_SIZE];
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    unsigned int length = 0;
+
+    if (!EVP_DigestFinal_ex(download->digest, bytes, &length))
+        return UNKNOWN;
+    for (unsigned int i = 0; i < length; i++)
+        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+    return strcmp(hex, download->layer->digest + strlen("sha256:")) == 0 ? RIGHT : WRONG;
+}
+
+/* digest_block() - Digest the next block of a layer that is all there, and conclude after its last one. */
+static enum verdict digest_block(struct bl_download *download, uint8_t *block)
+{
+    const EVP_MD *algorithm = strncmp(download->layer->digest, "sha512:", 7) == 0 ? EVP_sha512() : EVP_sha256();
+    ssize_t got;
+
+    if (!download->digest) {
+        download->digest = EVP_MD_CTX_new();
+        download->digested_bytes = 0;
+        if (!download->digest || !EVP_DigestInit_ex(download->digest, algorithm, NULL))
+            return UNKNOWN;
+    }
+    do
+        got = bl_os.pread(download->blob.fd, block, BLOCK_BYTES, (off_t)download->digested_bytes);
+    while (got < 0 && errno == EINTR);
+    if (got < 0 || !EVP_DigestUpdate(download->digest, block, (size_t)got))
+        return UNKNOWN;
+    download->digested_bytes += (uint64_t)got;
+    if (download->digested_bytes < download->layer->size_bytes)
+        return got ? MORE : UNKNOWN;
+    return conclude(download);
+}
+
+/* verify_block() - digest_block(), whose context goes with the verdict. */
+static enum verdict verify_block(struct bl_download *download)
+{
+    cleanup_free uint8_t *block = malloc(BLOCK_BYTES);
+    enum verdict verdict = block ? digest_block(download, block) : UNKNOWN;
+
+    if (verdict != MORE) {
+        EVP_MD_CTX_free(download->digest);
+        download->digest = NULL;
+    }
+    return verdict;
+}
+
+/* discard() - Remove a layer whose digest is wrong. Return: -1 with @err */
+static int discard(struct bl_pull *pull, struct bl_download *download, struct bl_error *err)
+{
+    bl_blob_discard(pull->images_fd, download->layer->digest, &download->blob);
+    return bl_fail(err, BL_IMAGE, 0, "layer %zu (%.19s) is damaged or forged: what came does not have its digest; it was removed",
+                   (size_t)(download - pull->downloads) + 1, download->layer->digest);
+}
+
+/* waits_unverified() - Whether a layer came early, in this pull, and nobody has looked at it yet */
+static bool waits_unverified(const struct bl_download *download)
+{
+    return is_complete(download) && !download->blob.whole && !download->checked && !download->reading && !download->read_bytes;
+}
+
+/*
+ * verify_early() - Verify a block of a layer that waits for its turn
+ *
+ * What can't be told here is told when the layer is read. Return: 1: it did; 0: there is none; -1 with @err: its digest is wrong
+ */
+static int verify_early(struct bl_pull *pull, struct bl_error *err)
+{
+    for (size_t i = 0; i < pull->count; i++) {
+        struct bl_download *download = &pull->downloads[i];
+
+        if (!waits_unverified(download))
+            continue;
+
+        enum verdict verdict = verify_block(download);
+
+        download->checked = verdict != MORE;
+        if (verdict == WRONG) {
+            pull->damaged = download;
+            return discard(pull, download, err);
+        }
+        return 1;
+    }
+    return 0;
+}
+
 /* advance() - Give all downloads a turn, or wait until there is something for them to do. Return: 0; -1 with @err */
 static int advance(struct bl_pull *pull, bool wait, struct bl_error *err)
 {
-    if (begin_more(pull, err) || bl_http_step(bl_registry_http(pull->registry), wait, err))
+    int verified = begin_more(pull, err) ? -1 : verify_early(pull, err);
+
+    if (verified < 0 || bl_http_step(bl_registry_http(pull->registry), wait && !verified, err))
         return -1;
     bl_pull_report(pull, false);
     return 0;
@@ -247,46 +344,25 @@ void bl_pull_layers_keep(struct bl_pull *pull)
     bl_pull_report(pull, true);
 }
 
-/* compare() - Whether a whole layer has its digest. Return: 1 or 0; -1 when it can't be told */
-static int compare(const struct bl_download *download)
-{
-    const char *digest = download->layer->digest;
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    uint8_t bytes[EVP_MAX_MD_SIZE];
-    cleanup_free uint8_t *block = malloc(BLOCK_BYTES);
-    char hex[2 * EVP_MAX_MD_SIZE + 1];
-    unsigned int length = 0;
-    off_t at = 0;
-    ssize_t got = -1;
-
-    if (context && block && EVP_DigestInit_ex(context, strncmp(digest, "sha512:", 7) == 0 ? EVP_sha512() : EVP_sha256(), NULL))
-        while ((got = bl_os.pread(download->blob.fd, block, BLOCK_BYTES, at)) > 0 && EVP_DigestUpdate(context, block, (size_t)got))
-            at += got;
-    if (got || !EVP_DigestFinal_ex(context, bytes, &length)) {
-        EVP_MD_CTX_free(context);
-        return -1;
-    }
-    EVP_MD_CTX_free(context);
-    for (unsigned int i = 0; i < length; i++)
-        snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
-    return strcmp(hex, digest + strlen("sha256:")) == 0;
-}
-
 int bl_pull_layers_examine(struct bl_pull *pull, struct bl_error *err)
 {
+    if (pull->damaged)
+        return pull->damaged->continued;
     for (size_t i = 0; i < pull->count; i++) {
         struct bl_download *download = &pull->downloads[i];
+        enum verdict verdict;
 
         /* The one that was being read, or read last. */
         if (!download->read_bytes || download->blob.fd < 0)
             continue;
         if (!is_complete(download) && need(download, download->layer->size_bytes, NULL))
-            return 0;
-        if (compare(download) != 0)
+            return pull->damaged && pull->damaged->continued;
+        do
+            verdict = verify_block(download);
+        while (verdict == MORE);
+        if (verdict != WRONG)
             continue;
-        bl_fail(err, BL_IMAGE, 0, "layer %zu (%.19s) is damaged or forged: what came does not have its digest; it was removed",
-                i + 1, download->layer->digest);
-        bl_blob_discard(pull->images_fd, download->layer->digest, &download->blob);
+        discard(pull, download, err);
         return download->continued;
     }
     return 0;
@@ -299,7 +375,7 @@ static enum bl_pull_state state_of(const struct bl_download *download)
     if (download->reading)
         return BL_PULL_WRITING;
     if (is_complete(download))
-        return BL_PULL_DOWNLOADED;
+        return waits_unverified(download) ? BL_PULL_VERIFYING : BL_PULL_DOWNLOADED;
     return download->transfer.state == BL_TRANSFER_IDLE ? BL_PULL_WAITING : BL_PULL_DOWNLOADING;
 }
 

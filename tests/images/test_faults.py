@@ -92,6 +92,33 @@ def test_silent_server_is_given_up(bare, proxy, image, configure):
     check_complete(bare, f"{proxy.host}/app:1")
 
 
+def test_damaged_layer_that_came_early_is_found_at_once(bare, proxy, image):
+    """The layer below it never comes: what waits above it is verified nevertheless."""
+    never = threading.Event()
+    proxy.rule(blob(image, LARGE), registries.stuck(1 << 20, never))
+    proxy.rule(blob(image, 2), registries.changed(registries.corrupt))
+    bare.fails("pull", f"{proxy.host}/app:1", says=["layer 3", image.digests[2][:19], "damaged"])
+    assert not images_of(bare) and not [name for name in blobs_of(bare) if image.digests[2][7:] in name]
+    bare.ok("pull", f"{proxy.host}/app:1")
+    check_complete(bare, f"{proxy.host}/app:1")
+
+
+def test_damaged_start_of_a_layer_that_came_early_is_fetched_anew(bare, proxy, image):
+    bare.ok("images")
+    folder = bare.path / "images" / "blobs"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"sha256-{image.digests[2][7:]}.part").write_bytes(b"not its start")
+    slow = threading.Event()
+    proxy.rule(blob(image, LARGE), registries.stuck(1 << 20, slow))
+    process = bare.start("pull", f"{proxy.host}/app:1")
+    proxy.wait_for(blob(image, 2), 2)
+    slow.set()
+    _, err = process.communicate(timeout=homes.TIMEOUT)
+    assert process.returncode == 0, err
+    assert [("Range" in request.headers) for request in proxy.got(blob(image, 2))] == [True, False]
+    check_complete(bare, f"{proxy.host}/app:1")
+
+
 def test_damaged_layer_is_named_and_removed(bare, proxy, image):
     proxy.rule(blob(image, LARGE), registries.changed(registries.corrupt))
     bare.fails("pull", f"{proxy.host}/app:1", says=["layer 2", image.digests[LARGE][:19], "damaged"])
