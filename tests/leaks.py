@@ -11,7 +11,7 @@ A home and the ids of the boxes that it ever held name everything that can belon
 
 What names no home is looked for among the orphans of this user: an engine or helper whose host process is gone, and strangers that
 hold a KVM descriptor, a memory file of ours, or a listening port. A port that nobody who can be looked into holds belongs to a host
-process, so there may be none when no host process lives.
+process, so there may be none when no host process lives. What was there when this module was loaded is somebody else's.
 
 Ends are events: processes are waited for through pidfds. The rest (the lock of a process that just died, an orphan that init has
 yet to reap) follows within moments that nothing announces, so a check looks again until it is clean or a deadline has passed.
@@ -127,7 +127,11 @@ def _listening():
 
 
 def strangers():
-    """Orphans of this user that are an engine or helper, or hold what only those may; ports that only a host process can hold."""
+    """New orphans of this user that are an engine or helper, or hold what only those may; ports that only a host process can hold."""
+    return [line for line in _all_strangers() if line not in _HERE_BEFORE]
+
+
+def _all_strangers():
     ports, reapers, found, shims_live = _listening(), _reapers(), [], False
     for process in pathlib.Path("/proc").iterdir():
         try:
@@ -152,6 +156,9 @@ def strangers():
     if not shims_live:
         found += [f"{port} is open, and whoever listens can't be looked into" for port in ports.values()]
     return found
+
+
+_HERE_BEFORE = frozenset(_all_strangers())
 
 
 def zombies():
