@@ -288,7 +288,7 @@ static enum BoxliteErrorCode check_name(CBoxliteImageHandle *handle, const char 
 
     if (!*name || strchr(name, '@') || strchr(last ? last : name, ':'))
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT,
-                              "image name '%s': give it without tag or digest, such as 'quay.io/acme/app'", name);
+                              "image name '%s': give it without tag or digest, such as 'registry.example/acme/app'", name);
     return bl_capi_check_runtime(handle->runtime, out_error);
 }
 

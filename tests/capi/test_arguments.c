@@ -208,8 +208,8 @@ static void copy_and_image_arguments(void **state)
     INVALID(boxlite_image_list(NULL, NULL, NULL, &error));
     INVALID(boxlite_image_get(images, NULL, NULL, NULL, &error));
     INVALID(boxlite_image_pull(images, "busybox", NULL, NULL, &error));
-    refused(boxlite_image_remove(images, "quay.io/acme/app:1", on_done, NULL, &error), BOXLITE_INVALID_ARGUMENT,
-            "such as 'quay.io/acme/app'");
+    refused(boxlite_image_remove(images, "registry.example/acme/app:1", on_done, NULL, &error), BOXLITE_INVALID_ARGUMENT,
+            "such as 'registry.example/acme/app'");
     boxlite_image_free(images);
     INVALID(boxlite_simple_new(NULL, 0, 0, &simple, &error));
     INVALID(boxlite_simple_new("busybox", 0, 0, NULL, &error));

@@ -415,12 +415,9 @@ static void names_images(void **state)
     static const struct {
         const char *file, *said, *reference;
     } cases[] = {
-        {"My_Image.oci.tar", NULL, "docker.io/library/my-image:latest"},
-        {"app.tar.gz", "1.2", "docker.io/library/app:1.2"},
-        {"x.tar", "quay.io/a/b:c", "quay.io/a/b:c"},
-        {"layout", "stable", "docker.io/library/layout:stable"},
-        {"x.tar", "not A/valid:name", "docker.io/library/x:latest"},
-        {"---.tar", "1", NULL},
+        {"My_Image.oci.tar", NULL, "docker.io/library/my-image:latest"}, {"app.tar.gz", "1.2", "docker.io/library/app:1.2"},
+        {"x.tar", "registry.example/a/b:c", "registry.example/a/b:c"},   {"layout", "stable", "docker.io/library/layout:stable"},
+        {"x.tar", "not A/valid:name", "docker.io/library/x:latest"},     {"---.tar", "1", NULL},
     };
     struct bl_buffer layer = small_layer();
 

@@ -24,7 +24,7 @@ static void fills_in_what_people_leave_out(void **state)
         {"user/tool", "docker.io/user/tool:latest"},
         {"docker.io/busybox", "docker.io/library/busybox:latest"},
         {"index.docker.io/busybox", "docker.io/library/busybox:latest"},
-        {"Quay.IO/a/b:V1.2_x", "quay.io/a/b:V1.2_x"},
+        {"Registry.Example/a/b:V1.2_x", "registry.example/a/b:V1.2_x"},
         {"localhost/x", "localhost/x:latest"},
         {"localhost:5000/x/y__z", "localhost:5000/x/y__z:latest"},
         {"[::1]:5000/x", "[::1]:5000/x:latest"},
