@@ -44,6 +44,11 @@ int bl_ext4_fail(struct bl_ext4 *ext4, errcode_t code, const char *what, struct 
         ext4->full = true;
         return bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "the image does not fit its disk");
     }
+
+    int unwritten = bl_ext4_io_failure();
+
+    if (code > 255 && unwritten)
+        code = unwritten;
     if (code == EXT2_ET_NO_MEMORY || code == ENOMEM)
         return bl_fail_memory(err);
     if (code > 0 && code < 256)

@@ -85,6 +85,17 @@ static errcode_t read_blocks(io_channel channel, unsigned long long block, int c
     return 0;
 }
 
+/* libext2fs tells a failed write as what it was about to write, and keeps for itself why. */
+static _Thread_local int last_failure;
+
+int bl_ext4_io_failure(void)
+{
+    int failure = last_failure;
+
+    last_failure = 0;
+    return failure;
+}
+
 static errcode_t write_at(io_channel channel, unsigned long long offset, size_t length, const void *data)
 {
     size_t done = 0;
@@ -93,7 +104,7 @@ static errcode_t write_at(io_channel channel, unsigned long long offset, size_t 
         ssize_t put = bl_os.pwrite(channel_fd(channel), (const char *)data + done, length - done, (off_t)(offset + done));
 
         if (put < 0 && errno != EINTR)
-            return errno;
+            return last_failure = errno;
         if (put > 0)
             done += (size_t)put;
     }

@@ -29,6 +29,9 @@ struct bl_ext4 {
 /* The io manager through which libext2fs reaches the file: no second open, no cache. @name is the descriptor's number. */
 extern const struct struct_io_manager bl_ext4_io_manager;
 
+/* bl_ext4_io_failure() - Why this thread's last write through it failed, once. Return: errno, 0 when none did */
+int bl_ext4_io_failure(void);
+
 /* bl_ext4_fail() - Say why libext2fs failed. */
 int bl_ext4_fail(struct bl_ext4 *ext4, errcode_t code, const char *what, struct bl_error *err);
 
