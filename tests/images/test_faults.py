@@ -98,6 +98,7 @@ def test_damaged_layer_that_came_early_is_found_at_once(bare, proxy, image):
     proxy.rule(blob(image, LARGE), registries.stuck(1 << 20, never))
     proxy.rule(blob(image, 2), registries.changed(registries.corrupt))
     bare.fails("pull", f"{proxy.host}/app:1", says=["layer 3", image.digests[2][:19], "damaged"])
+    assert len(proxy.got(blob(image, LARGE))) == 1  # asked again, it would have come: the damage was found before
     assert not images_of(bare) and not [name for name in blobs_of(bare) if image.digests[2][7:] in name]
     bare.ok("pull", f"{proxy.host}/app:1")
     check_complete(bare, f"{proxy.host}/app:1")
