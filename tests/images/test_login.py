@@ -208,7 +208,9 @@ def test_secrets_stand_nowhere(bare, proxy, image):
     process = bare.start("--debug", "pull", f"{proxy.host}/app:1")
     proxy.wait_for(f"/blobs/{image.digests[1]}")
     running = processes_with(marker.encode())
-    with subprocess.Popen(["sh", "-c", "read wait", marker], stdin=subprocess.PIPE) as control:
+    # A new process has no command line yet until its program runs, so the control says when it does.
+    with subprocess.Popen(["sh", "-c", "echo runs; read wait", marker], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as control:
+        assert control.stdout.readline() == b"runs\n"
         seen = processes_with(marker.encode())
         control.communicate(b"\n")
     release.set()
