@@ -32,19 +32,26 @@
 #include "shim/box.h"
 #include "shim/files.h"
 
-#define READ_BYTES 65536
+#define READ_BYTES     65536
+#define LOG_LINE_BYTES 2112 /* a line of bl_log(), its time and its level */
 
+/* write_log() - From any thread, also one that may do little but write: a stream of the C library would ask for more. */
 static void write_log(enum bl_log_level level, const char *line, void *data)
 {
-    char stamp[40];
+    char stamp[40], text[LOG_LINE_BYTES];
     struct timespec now;
+    int length;
     struct tm utc;
 
     (void)data;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    dprintf(STDERR_FILENO, "%s.%03ldZ %s: %s\n", stamp, now.tv_nsec / 1000000, bl_log_level_name(level), line);
+    length = snprintf(text, sizeof text, "%s.%03ldZ %s: %s\n", stamp, now.tv_nsec / 1000000, bl_log_level_name(level), line);
+    if (length >= (int)sizeof text)
+        length = sizeof text - 1;
+    if (length > 0 && write(STDERR_FILENO, text, (size_t)length) < 0)
+        return; /* nobody is left to be told */
 }
 
 /* read_document() - Read standard input, whatever it is, to its end. Return: 0; -1 with errno */

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_vmm_confine.c - what threads of our own monitor can still do; each is tried in a child, which is bound for good */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -71,6 +75,67 @@ static int use_other_numbers(void)
     return syscall(0x40000000 | SYS_write, 9, "x", 1) == 1 ? 0 : errno;
 }
 
+static volatile sig_atomic_t signals;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signals = signals + 1;
+}
+
+/* grow_and_shrink() - The heap, blocks of their own, and a thread's own arena. Return: 0, or 1 */
+static int grow_and_shrink(void)
+{
+    void *blocks[32];
+    int failed = 0;
+
+    for (size_t i = 0; i < 32; i++) {
+        blocks[i] = malloc((size_t)1 << (8 + i % 16));
+        failed |= !blocks[i];
+        if (blocks[i])
+            memset(blocks[i], 1, (size_t)1 << (8 + i % 16));
+    }
+    for (size_t i = 0; i < 32; i++) {
+        void *more = realloc(blocks[i], (size_t)4 << (8 + i % 16));
+
+        failed |= !more;
+        free(more ? more : blocks[i]);
+    }
+    return failed;
+}
+
+/* use_the_library() - What any code may do on its way to an error: memory, locks, time, a signal, and a line in the log. */
+static int use_the_library(void)
+{
+    struct timespec now;
+    struct tm utc;
+    char stamp[40], line[120];
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t never = PTHREAD_COND_INITIALIZER;
+
+    if (grow_and_shrink() || clock_gettime(CLOCK_REALTIME, &now) < 0 || syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) < 0)
+        return 1;
+    clock_gettime(CLOCK_REALTIME, &now);
+    pthread_mutex_lock(&lock);
+    if (pthread_cond_timedwait(&never, &lock, &now) != ETIMEDOUT)
+        return 2;
+    pthread_mutex_unlock(&lock);
+    pthread_kill(pthread_self(), SIGUSR1);
+    if (signals != 1)
+        return 3;
+    gmtime_r(&now.tv_sec, &utc);
+    if (!strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc) ||
+        snprintf(line, sizeof line, "%s %s %.1f\n", stamp, strerror(EIO), 1.5) < 0 || write(9, line, strlen(line)) < 0)
+        return 4;
+    sched_yield();
+    return 0;
+}
+
+static int give_up_by_assertion(void)
+{
+    __assert_fail("false", __FILE__, __LINE__, __func__);
+}
+
 /* outcome() - Return: what a confined child's attempt came to: 0, an errno, or minus the signal that ended it */
 static int outcome(enum bl_thread_kind kind, int (*attempt)(void))
 {
@@ -85,6 +150,9 @@ static int outcome(enum bl_thread_kind kind, int (*attempt)(void))
         struct bl_error err = BL_ERROR_INIT;
 
         dup2(fd, 9);
+        dup2(fd, STDERR_FILENO);
+        sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_signal}, NULL);
+        tzset(); /* reads a file at the first time; a host process has logged something by then */
         if (bl_confine_thread(kind, &err) < 0)
             _exit(NOT_CONFINED);
         syscall(SYS_exit_group, attempt());
@@ -117,6 +185,18 @@ static void threads_have_what_they_need_and_nothing_else(void **state)
     assert_int_equal(outcome(BL_THREAD_LOOP, run_a_program), EPERM);
     assert_int_equal(outcome(BL_THREAD_LOOP, run_a_guest), EPERM);
     assert_int_equal(outcome(BL_THREAD_LOOP, use_other_numbers), -SIGSYS);
+}
+
+/* A call that is missing from a filter ends the process where it should have said what is wrong. */
+static void threads_can_use_the_library(void **state)
+{
+    static const enum bl_thread_kind kinds[] = {BL_THREAD_CPU, BL_THREAD_DISK, BL_THREAD_LOOP};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        assert_int_equal(outcome(kinds[i], use_the_library), 0);
+        assert_int_equal(outcome(kinds[i], give_up_by_assertion), -SIGABRT);
+    }
 }
 
 static void files_outside_are_out_of_reach(void **state)
@@ -155,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_have_what_they_need_and_nothing_else),
+        cmocka_unit_test(threads_can_use_the_library),
         cmocka_unit_test(files_outside_are_out_of_reach),
     };
 

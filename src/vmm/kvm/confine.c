@@ -19,6 +19,10 @@
  *
  * #syscalls:cpu,disk,loop futex brk mmap munmap mremap mprotect madvise sched_getaffinity sched_yield rt_sigprocmask rt_sigreturn
  * exit exit_group gettid getpid tgkill restart_syscall clock_gettime
+ *
+ * And for the library's and the log's last words:
+ *
+ * #syscalls:cpu,disk,loop write writev
  */
 #include "vmm/kvm/confine.h"
 
