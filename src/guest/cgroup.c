@@ -179,3 +179,16 @@ void bl_cgroup_remove(struct bl_cgroups *groups, const char *name)
     /* It can have become empty between the first try and the watch. */
     remove_emptied(&groups->emptied, 0);
 }
+
+void bl_cgroup_leave(struct bl_cgroups *groups, const char *name)
+{
+    if (groups->left_count == BL_CGROUP_LEFT_MAX)
+        bl_cgroups_tidy(groups);
+    snprintf(groups->left[groups->left_count++], BL_CGROUP_NAME_MAX, "%s", name);
+}
+
+void bl_cgroups_tidy(struct bl_cgroups *groups)
+{
+    while (groups->left_count)
+        bl_cgroup_remove(groups, groups->left[--groups->left_count]);
+}

@@ -21,12 +21,15 @@
 
 #define BL_CGROUP_ROOT     "/sys/fs/cgroup"
 #define BL_CGROUP_NAME_MAX 32
+#define BL_CGROUP_LEFT_MAX 16
 
 struct bl_cgroups {
     int box_fd;          /* directory of /boxlite */
     uint64_t memory_max; /* bytes, of the workload and of each exec */
     uint32_t pids_max;
-    uint64_t next;            /* number of the next exec */
+    uint64_t next;                                     /* number of the next exec */
+    char left[BL_CGROUP_LEFT_MAX][BL_CGROUP_NAME_MAX]; /* groups to remove at the next bl_cgroups_tidy() */
+    size_t left_count;
     struct bl_source emptied; /* inotify: tells when a lingering group has lost its last process */
     struct bl_lingering {
         uint64_t number;
@@ -49,5 +52,8 @@ void bl_cgroup_kill(struct bl_cgroups *groups, const char *name);
 bool bl_cgroup_ran_out(struct bl_cgroups *groups, const char *name);
 /* bl_cgroup_remove() - Remove a group now, or as soon as its last process ends. */
 void bl_cgroup_remove(struct bl_cgroups *groups, const char *name);
+/* bl_cgroup_leave() - As bl_cgroup_remove(), but not before the host has been told what waits for it. */
+void bl_cgroup_leave(struct bl_cgroups *groups, const char *name);
+void bl_cgroups_tidy(struct bl_cgroups *groups);
 
 #endif

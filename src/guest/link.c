@@ -19,7 +19,8 @@
 #include "base/clock.h"
 #include "guest/system.h"
 
-#define READ_BYTES 65536
+#define READ_BYTES  65536
+#define PATIENCE_MS 5
 
 /* How a HELLO begins after its length, which later versions may raise: type, channel, stream, magic. */
 #define LENGTH_BYTES 4
@@ -49,7 +50,7 @@ static void lose(struct bl_link *link, const char *why)
 {
     bl_say("the conversation with the host is broken (%s); waiting for a new one", why);
     bl_buffer_clear(&link->in);
-    bl_buffer_clear(&link->out);
+    bl_link_forget(link);
     link->hunting = true;
 }
 
@@ -108,11 +109,17 @@ static void port_ready(struct bl_source *source, uint32_t events)
         bl_link_flush(link);
 }
 
+static void waited_enough(struct bl_timer *timer)
+{
+    bl_link_flush(timer->data);
+}
+
 int bl_link_open(struct bl_link *link, struct bl_loop *loop, int fd)
 {
     link->source = (struct bl_source){.fd = fd, .events = EPOLLIN | EPOLLOUT | EPOLLET, .ready = port_ready, .data = link};
     link->in = (struct bl_buffer)BL_BUFFER_INIT(BL_FRAME_HEADER_BYTES + BL_FRAME_PAYLOAD_MAX + 2 * READ_BYTES);
     link->out = (struct bl_buffer)BL_BUFFER_INIT(BL_LINK_OUT_MAX);
+    link->waited = (struct bl_timer){.expired = waited_enough, .data = link};
     link->hunting = true;
     return bl_source_add(loop, &link->source);
 }
@@ -121,6 +128,8 @@ void bl_link_flush(struct bl_link *link)
 {
     bool was_too_full = link->out.length > BL_LINK_ANSWER_MAX;
 
+    link->patient = 0;
+    bl_timer_cancel(&link->waited);
     while (link->out.length) {
         ssize_t n = write(link->source.fd, bl_buffer_data(&link->out), link->out.length);
 
@@ -140,6 +149,21 @@ void bl_link_flush(struct bl_link *link)
     }
 }
 
+void bl_link_end_round(struct bl_link *link)
+{
+    if (!link->patient || link->out.length > link->patient)
+        bl_link_flush(link);
+    else if (!link->waited.loop)
+        bl_timer_set(link->source.loop, &link->waited, bl_deadline_in(PATIENCE_MS));
+}
+
+void bl_link_forget(struct bl_link *link)
+{
+    bl_buffer_clear(&link->out);
+    link->patient = 0;
+    bl_timer_cancel(&link->waited);
+}
+
 bool bl_link_full(struct bl_link *link)
 {
     bool full = link->out.length >= BL_LINK_DATA_MAX;
@@ -155,6 +179,16 @@ void bl_link_send(struct bl_link *link, enum bl_frame_type type, uint16_t channe
         return;
     if (bl_frame_append(&link->out, type, channel, stream, payload, length) < 0)
         lose(link, "more answers than the host takes");
+}
+
+void bl_link_send_patiently(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream)
+{
+    size_t before = link->out.length;
+
+    bl_link_send(link, type, channel, stream, NULL, 0);
+    /* It waits only behind what waits as well. */
+    if (before == link->patient)
+        link->patient = link->out.length;
 }
 
 void bl_link_send_u32(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream, uint32_t value)

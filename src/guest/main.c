@@ -58,7 +58,7 @@ static void take_hello(struct bl_agent *agent, const struct bl_frame *frame)
         return;
     }
     bl_streams_orphan(agent);
-    bl_buffer_clear(&agent->link.out);
+    bl_link_forget(&agent->link);
     hello.version = BL_PROTO_VERSION;
     hello.oldest = BL_PROTO_OLDEST_VERSION;
     if (bl_hello_append(&agent->link.out, &hello) == 0 && agent->state != BL_AGENT_SHUTS_DOWN)
@@ -185,6 +185,7 @@ int main(void)
             bl_fail(&err, BL_INTERNAL, errno, "wait for events");
             fault(&agent, &err);
         }
-        bl_link_flush(&agent.link);
+        bl_link_end_round(&agent.link);
+        bl_cgroups_tidy(&agent.cgroups);
     }
 }

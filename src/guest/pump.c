@@ -26,7 +26,8 @@ static void close_source(struct bl_source *source)
     bl_close_fd(&source->fd);
 }
 
-/* finish_output() - Nothing more will be sent on this channel. */
+/* finish_output() - Nothing more will be sent on this channel. A process closes its files as it ends, so EXIT is most often near.
+ */
 static void finish_output(struct bl_output *output)
 {
     struct bl_stream *stream = output->stream;
@@ -35,7 +36,7 @@ static void finish_output(struct bl_output *output)
         return;
     output->finished = true;
     if (!stream->unheard)
-        bl_link_send(&stream->agent->link, BL_FRAME_EOF, output->channel, stream->id, NULL, 0);
+        bl_link_send_patiently(&stream->agent->link, BL_FRAME_EOF, output->channel, stream->id);
 }
 
 /* throw_away() - Read what nobody wants. */

@@ -129,7 +129,7 @@ static void wind_up(struct bl_stream *stream)
 {
     complete_result(stream);
     if (stream->open.kind != BL_OPEN_WORKLOAD)
-        bl_cgroup_remove(&stream->agent->cgroups, stream->cgroup);
+        bl_cgroup_leave(&stream->agent->cgroups, stream->cgroup);
     bl_pump_wind_up(stream);
 }
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from machine import EOF, EXIT, OPENED, WINDOW
+from machine import EOF, EXIT, OPENED, STDERR, STDOUT, WINDOW
 
 
 def test_runs_a_command(machine):
@@ -14,6 +14,15 @@ def test_runs_a_command(machine):
     assert (done.stdout, done.stderr, done.code, done.error) == (b"hello\n", b"", 0, "")
     assert done.frames[0] == OPENED and done.frames[-1] == EXIT and done.frames.count(EOF) == 2
     assert done.pid > 1
+
+
+def test_an_output_ends_before_its_process(machine):
+    """The end of an output waits a moment for EXIT; when that is not near, it comes alone."""
+    stream = machine.exec(["sh", "-c", "echo said; exec >&-; read wait; echo late >&2"], stdin=True)
+    machine.until(lambda: stream.ended[STDOUT], "the end of stdout")
+    assert (stream.stdout, stream.exit, stream.ended[STDERR]) == (b"said\n", None, False)
+    stream.write(b"\n")
+    assert (stream.wait().code, stream.stderr) == (0, b"late\n")
 
 
 @pytest.mark.parametrize("script,code,signal", [("exit 0", 0, None), ("exit 255", 255, None), ("kill -9 $$", 137, 9),
