@@ -47,9 +47,9 @@ static void print_text(const json_t *findings)
     {
         const char *hint = field(finding, "Hint");
 
-        printf("%-9s  %-10s  %s\n", field(finding, "Level"), field(finding, "Check"), field(finding, "Text"));
+        printf("%-9s  %-11s  %s\n", field(finding, "Level"), field(finding, "Check"), field(finding, "Text"));
         if (*hint)
-            printf("%-9s  %-10s  -> %s\n", "", "", hint);
+            printf("%-9s  %-11s  -> %s\n", "", "", hint);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/strings.h"
 #include "cli/cli.h"
 #include "cli/format.h"
 
@@ -18,6 +19,14 @@ static json_t *make_list(char *const *texts)
     for (; texts && *texts; texts++)
         json_array_append_new(array, bl_json_text(*texts));
     return array;
+}
+
+static json_t *make_confinement(const struct bl_box_info *info)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    cleanup_strings char **layers = NULL;
+
+    return bl_box_confinement(info, &layers, &err) < 0 ? json_array() : make_list(layers);
 }
 
 static json_t *make_state(const struct bl_box_info *info)
@@ -40,6 +49,7 @@ static json_t *make_state(const struct bl_box_info *info)
     json_object_set_new(state, "Reason", bl_json_text(info->reason ? info->reason : ""));
     json_object_set_new(state, "Trouble", bl_json_text(info->trouble ? info->trouble : ""));
     json_object_set_new(state, "Console", bl_json_text(info->console ? info->console : ""));
+    json_object_set_new(state, "Confinement", make_confinement(info));
     return state;
 }
 

@@ -168,6 +168,14 @@ struct bl_box_info {
 };
 void bl_box_info_free(struct bl_box_info *info);
 int bl_box_inspect(struct bl_runtime *runtime, const char *name, struct bl_box_info *out, struct bl_error *err);
+/*
+ * bl_box_confinement() - What confines the processes of a running box, by the kernel's own books
+ * @out: "no-new-privileges", "seccomp", "landlock", as far as they are active; empty: nothing, or the box does not run, or its
+ * process is not to be seen from here; the caller's (bl_strings_free())
+ *
+ * Return: 0; -1: out of memory
+ */
+int bl_box_confinement(const struct bl_box_info *info, char ***out, struct bl_error *err);
 /* bl_box_list() - All boxes, newest first, judged. Those that auto_remove or auto_delete has doomed are left out. */
 int bl_box_list(struct bl_runtime *runtime, struct bl_box_info **out, size_t *count, struct bl_error *err);
 void bl_box_list_free(struct bl_box_info *list, size_t count);

@@ -131,6 +131,23 @@ static void look_at_namespaces(struct doctor *doctor)
              strerror(error));
 }
 
+/* look_at_confinement() - What a box's processes can be bound by, on top of what needs nothing of the kernel. */
+static void look_at_confinement(struct doctor *doctor)
+{
+    long landlock = bl_landlock_version();
+
+    if (!bl_seccomp_works())
+        tell(doctor, BL_LEVEL_ATTENTION, "confinement",
+             "boxes start with --security disable only; use a kernel with CONFIG_SECCOMP_FILTER",
+             "this kernel can't filter system calls (seccomp)");
+    else if (landlock)
+        tell(doctor, BL_LEVEL_OK, "confinement", NULL, "seccomp; Landlock, version %ld", landlock);
+    else
+        tell(doctor, BL_LEVEL_NOTE, "confinement",
+             "Linux 5.13 or newer with Landlock among its security modules (lsm=landlock,...)",
+             "seccomp; no Landlock, which would keep the process of a box on engine kvm to its own directory");
+}
+
 static void look_at_home(struct doctor *doctor, const char *home)
 {
     struct bl_error err = BL_ERROR_INIT;
@@ -249,6 +266,7 @@ void bl_doctor(const char *home, void (*found)(const struct bl_finding *finding,
     look_at_engine(&doctor);
     look_at_installation(&doctor);
     look_at_namespaces(&doctor);
+    look_at_confinement(&doctor);
     look_at_home(&doctor, home);
     if (!doctor.runtime)
         return;

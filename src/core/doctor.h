@@ -3,6 +3,8 @@
 #ifndef BL_CORE_DOCTOR_H
 #define BL_CORE_DOCTOR_H
 
+#include <stdbool.h>
+
 /* How far an unprivileged process comes with a user namespace of its own. */
 enum bl_userns_step {
     BL_USERNS_TRY,  /* the trial itself could not be made */
@@ -21,5 +23,10 @@ const char *bl_userns_hint(enum bl_userns_step step, int error);
 /* bl_kernel_lacks() - A system call that is needed and that this kernel, or a filter, does not have. Return: its name; NULL: none
  */
 const char *bl_kernel_lacks(void);
+
+/* bl_seccomp_works() - Whether this kernel filters system calls. */
+bool bl_seccomp_works(void);
+/* bl_landlock_version() - Of Landlock's interface; 0: this kernel has none, or it is switched off */
+long bl_landlock_version(void);
 
 #endif

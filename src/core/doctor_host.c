@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * doctor_host.c - finding out by trying: user namespaces, system calls
+ * doctor_host.c - finding out by trying: user namespaces, system calls, what can confine a process
  *
  * Settings tell little: a sysctl of one distribution, a security module of another and the seccomp filter of a container can each
  * forbid the same, and only a trial tells. Who forbade it shows in the error:
@@ -18,7 +18,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -140,4 +142,18 @@ const char *bl_kernel_lacks(void)
         if (tried[i].result < 0 && tried[i].error == ENOSYS)
             return tried[i].name;
     return NULL;
+}
+
+bool bl_seccomp_works(void)
+{
+    uint32_t action = SECCOMP_RET_KILL_PROCESS;
+
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
+long bl_landlock_version(void)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+    return version > 0 ? version : 0;
 }

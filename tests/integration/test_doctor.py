@@ -12,7 +12,7 @@ import home as homes
 import leaks
 import small
 
-KNOWN = ["kernel", "engine", "kvm", "install", "guest", "namespaces", "home", "space", "boxes", "leftovers"]
+KNOWN = ["kernel", "engine", "kvm", "install", "guest", "namespaces", "confinement", "home", "space", "boxes", "leftovers"]
 
 
 def doctor(home, **options):
@@ -31,6 +31,7 @@ def test_all_is_well(boxlite):
     assert str(boxlite.path) in found["home"]["Text"]
     # Where KVM does not run guests, it says why, and that is no failure: boxes run all the same.
     assert found["kvm"]["Level"] == "ok" or ("unavailable: " in found["kvm"]["Text"] and found["kvm"]["Level"] == "note")
+    assert found["confinement"]["Text"].startswith("seccomp; ") and "Landlock" in found["confinement"]["Text"]
     lines = boxlite.ok("doctor").splitlines()
     assert [line.split()[1] for line in lines if not line.startswith(" ")] == KNOWN
     boxlite.fails("doctor", "--format", "table", code=2, says="format")
@@ -76,7 +77,7 @@ def test_no_installation(bare, tmp_path):
 def test_a_home_that_is_a_file(bare, tmp_path):
     (tmp_path / "file").write_text("")
     code, found = doctor(bare, env={"BOXLITE_HOME": str(tmp_path / "file")})
-    assert code == 1 and list(found) == KNOWN[:7] and found["home"]["Level"] == "attention"
+    assert code == 1 and list(found) == KNOWN[:KNOWN.index("home") + 1] and found["home"]["Level"] == "attention"
     assert "--home or BOXLITE_HOME" in found["home"]["Text"]
 
 
