@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "cli/terminal.h"
 
@@ -31,6 +32,7 @@ static void on_opened(struct bl_session *session, void *data)
     struct bl_pump *pump = data;
 
     pump->opened = true;
+    pump->opened_us = bl_now_us();
     if (pump->early_signal)
         bl_session_signal(session, pump->early_signal);
     pump->early_signal = 0;

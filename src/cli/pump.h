@@ -24,10 +24,11 @@ struct bl_pump {
     bool input_ended, input_closed;       /* nothing more to read; and the session knows */
     bool input_blocked;                   /* the session takes no more for now */
     bool opened, exited;
-    int early_signal; /* came before the command ran */
-    int interrupts;   /* how often a person asked it to end */
-    int quit;         /* exit code to leave with at once; 0: none */
-    int lost;         /* exit code once the command has ended, because its output could not be written; 0: none */
+    int64_t opened_us; /* when it was opened, on the monotonic clock */
+    int early_signal;  /* came before the command ran */
+    int interrupts;    /* how often a person asked it to end */
+    int quit;          /* exit code to leave with at once; 0: none */
+    int lost;          /* exit code once the command has ended, because its output could not be written; 0: none */
     struct bl_exit exit;
 };
 

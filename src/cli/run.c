@@ -15,41 +15,19 @@
 #include "cli/notice.h"
 #include "cli/pump.h"
 #include "cli/terminal.h"
+#include "cli/timing.h"
 
 struct run_values {
     struct box_values box;
     bool detach, remove, interactive, tty, timing;
 };
 
-/* Moments of one run, microseconds of the monotonic clock; 0: not reached. */
-struct timing {
-    int64_t begun, opened, created, started, ended, gone;
-};
-
-static void print_span(const char *what, int64_t from, int64_t to)
-{
-    if (from && to)
-        fprintf(stderr, "timing: %-8s %9.1f ms\n", what, (double)(to - from) / 1000);
-}
-
-static void print_timing(const struct timing *timing, const struct bl_exit *exit)
-{
-    print_span("open", timing->begun, timing->opened);
-    print_span("create", timing->opened, timing->created);
-    print_span("boot", timing->created, timing->started);
-    print_span("command", timing->started, timing->ended);
-    if (exit && exit->duration_us)
-        fprintf(stderr, "timing: %-8s %9.1f ms (of it, inside the box)\n", "", (double)exit->duration_us / 1000);
-    print_span("end", timing->ended, timing->gone);
-    print_span("total", timing->begun, timing->gone ? timing->gone : bl_now_us());
-}
-
 /* run_detached() - Start and leave it running. Return: exit code */
-static int run_detached(struct bl_cli *cli, const char *id, struct timing *timing)
+static int run_detached(struct bl_cli *cli, const char *id, struct bl_timing *timing)
 {
     struct bl_error err = BL_ERROR_INIT;
     int failure = BL_EXIT_BOXLITE;
-    struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd, .exit_code = &failure};
+    struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd, .exit_code = &failure, .moments = &timing->start};
 
     bl_notice_ask(cli, &start);
     if (bl_box_start(cli->runtime, id, &start, &err) < 0) {
@@ -95,12 +73,12 @@ static int how_it_died(struct bl_cli *cli, const char *id, const struct bl_error
 }
 
 /* run_attached() - Start, carry bytes and signals, end. Return: exit code */
-static int run_attached(struct bl_cli *cli, const struct run_values *values, const char *id, struct timing *timing,
+static int run_attached(struct bl_cli *cli, const struct run_values *values, const char *id, struct bl_timing *timing,
                         struct bl_pump *pump)
 {
     struct bl_error err = BL_ERROR_INIT;
     int failure = BL_EXIT_BOXLITE;
-    struct bl_start_options start = {.attach = true, .cancel_fd = cli->signal_fd, .exit_code = &failure};
+    struct bl_start_options start = {.attach = true, .cancel_fd = cli->signal_fd, .exit_code = &failure, .moments = &timing->start};
     struct bl_session *session = NULL;
     int code;
 
@@ -121,6 +99,7 @@ static int run_attached(struct bl_cli *cli, const struct run_values *values, con
         code = how_it_died(cli, id, &err);
     else
         code = bl_pump_report(pump, "the command");
+    timing->running = pump->opened_us;
     timing->ended = bl_now_us();
     if (pump->quit || !pump->exited) {
         /* Nobody listens any more; without this the box would live as long as its command. */
@@ -136,7 +115,7 @@ static int run_attached(struct bl_cli *cli, const struct run_values *values, con
 static int run(struct bl_cli *cli, void *data)
 {
     const struct run_values *values = data;
-    struct timing timing = {.begun = bl_now_us()};
+    struct bl_timing timing = {.begun = bl_now_us()};
     struct bl_pump pump = {.tty = values->tty, .interactive = values->interactive, .signal_fd = cli->signal_fd};
     struct box_request cleanup_request request = {0};
     struct bl_error err = BL_ERROR_INIT;
@@ -170,7 +149,7 @@ static int run(struct bl_cli *cli, void *data)
     timing.created = bl_now_us();
     code = values->detach ? run_detached(cli, id, &timing) : run_attached(cli, values, id, &timing, &pump);
     if (values->timing)
-        print_timing(&timing, pump.exited ? &pump.exit : NULL);
+        bl_timing_print(&timing, pump.exited ? &pump.exit : NULL);
     return code;
 }
 

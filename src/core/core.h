@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "image/image.h"
 #include "proto/messages.h"
+#include "proto/moments.h"
 #include "proto/restart.h"
 
 #define BL_BOX_ID_LENGTH 12 /* random base62 */
@@ -203,7 +204,8 @@ struct bl_start_options {
     /* What it said about the engine, one line, when the software emulation was taken; may be NULL. */
     void (*notice)(const char *line, void *data);
     void *notice_data;
-    int *exit_code; /* set to 126 or 127 when the workload could not be executed, else 125, on failure; may be NULL */
+    int *exit_code;             /* set to 126 or 127 when the workload could not be executed, else 125, on failure; may be NULL */
+    struct bl_moments *moments; /* set to how the time of the start passed, if the box was started; may be NULL */
 };
 /*
  * bl_box_start() - Boot a box and, unless attach is set, start its workload. Starting a running box is a success.

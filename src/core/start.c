@@ -242,8 +242,11 @@ static int take_answer(struct start *start, const char *answer, struct bl_error 
 {
     int code = 0, exit_code = 0, length = 0;
 
-    if (strcmp(answer, "ready") == 0)
+    if (strcmp(answer, "ready") == 0 || bl_starts_with(answer, "ready ")) {
+        if (start->options->moments)
+            bl_moments_parse(answer + strlen("ready"), start->options->moments);
         return 0;
+    }
     if (bl_starts_with(answer, BL_SPAWN_NO_EXEC)) {
         long long number = 0;
 

@@ -77,7 +77,8 @@ static void take_config(struct bl_agent *agent, const struct bl_frame *frame)
     if (bl_field_put_u64(&payload, BL_READY_INIT_US, (uint64_t)agent->init_us) < 0 ||
         bl_field_put_u64(&payload, BL_READY_CONFIGURED_US, (uint64_t)agent->configured_us) < 0 ||
         bl_field_put_u64(&payload, BL_READY_MOUNTED_US, (uint64_t)agent->mounted_us) < 0 ||
-        bl_field_put_string(&payload, BL_READY_AGENT, BL_VERSION) < 0)
+        bl_field_put_string(&payload, BL_READY_AGENT, BL_VERSION) < 0 ||
+        bl_field_put_u64(&payload, BL_READY_SENT_US, (uint64_t)bl_now_us()) < 0)
         return;
     bl_link_send(&agent->link, BL_FRAME_READY, 0, 0, bl_buffer_data(&payload), payload.length);
 }

@@ -7,8 +7,9 @@
  * argv, an environment, a file or a log. A shim refuses a document that is cut short, and one whose box id is not its argument.
  *
  * Answer on ready_fd, one line, then the descriptor is closed:
- *     "ready\n"                                  the guest answers; with start_on_attach the workload waits for its ATTACH, else it
- * runs "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
+ *     "ready <moments>\n"                        the guest answers; with start_on_attach the workload waits for its ATTACH, else it
+ *                                                runs. How the time passed: proto/moments.h
+ *     "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
  *                                                with: 125, or 126/127 when the workload could not be executed
  * Without a line before the end of the pipe the shim died; its log (boxes/<id>/logs/shim.log) says more.
  *

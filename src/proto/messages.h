@@ -38,6 +38,7 @@ enum bl_ready_tag {
     BL_READY_CONFIGURED_US = 2, /* u64: CONFIG was there */
     BL_READY_MOUNTED_US = 3,    /* u64: the disk was mounted */
     BL_READY_AGENT = 4,         /* string: the agent's version */
+    BL_READY_SENT_US = 5,       /* u64: READY is sent */
 };
 
 /* FAULT: the guest can't do what CONFIG asked for. */

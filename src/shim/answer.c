@@ -29,11 +29,15 @@ static void say(struct bl_answer *answer, const char *line)
     answer->given = true;
 }
 
-void bl_answer_ready(struct bl_answer *answer)
+void bl_answer_ready(struct bl_answer *answer, const struct bl_moments *moments)
 {
+    char numbers[BL_MOMENTS_TEXT_MAX], line[BL_MOMENTS_TEXT_MAX + 16];
+
     if (answer->given)
         return;
-    say(answer, "ready\n");
+    bl_moments_print(moments, numbers);
+    snprintf(line, sizeof line, "ready%s\n", numbers);
+    say(answer, line);
     BL_CRASH_POINT("shim:answered");
     unlock(answer);
     BL_CRASH_POINT("shim:unlocked");

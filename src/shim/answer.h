@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "proto/moments.h"
 
 struct bl_answer {
     int ready_fd;     /* -1: answered, or nobody waits */
@@ -13,8 +14,8 @@ struct bl_answer {
     bool given;
 };
 
-/* bl_answer_ready() - Say "ready", and unlock. */
-void bl_answer_ready(struct bl_answer *answer);
+/* bl_answer_ready() - Say "ready" and how the time passed, and unlock. */
+void bl_answer_ready(struct bl_answer *answer, const struct bl_moments *moments);
 /*
  * bl_answer_failed() - Say "failed", once; nothing happens when an answer was given
  * @exit_code: what the starter's command should exit with

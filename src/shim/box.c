@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,14 +69,15 @@ struct box {
     uint32_t restarts, restart_delay_ms;
     int64_t life_began_ms; /* of the workload */
     struct bl_report report;
-    bool opened;   /* the workload runs, or ran */
-    bool lives;    /* it was opened since it was last started */
-    bool exited;   /* it ended: report holds how */
-    bool stopping; /* somebody wants the box to end */
-    bool down;     /* the guest's disk is synced */
-    bool failed;   /* report holds why */
-    bool ended;    /* the VM is no more */
-    bool hurry;    /* no client is waited for */
+    struct bl_moments moments; /* of this start */
+    bool opened;               /* the workload runs, or ran */
+    bool lives;                /* it was opened since it was last started */
+    bool exited;               /* it ended: report holds how */
+    bool stopping;             /* somebody wants the box to end */
+    bool down;                 /* the guest's disk is synced */
+    bool failed;               /* report holds why */
+    bool ended;                /* the VM is no more */
+    bool hurry;                /* no client is waited for */
 };
 
 static int start_vm(struct box *box, struct bl_error *err);
@@ -195,7 +197,7 @@ static void say_ready(struct box *box)
 {
     bl_timer_cancel(&box->deadline);
     box->report.ready = true;
-    bl_answer_ready(box->answer);
+    bl_answer_ready(box->answer, &box->moments);
     on_busy(bl_hub_busy(box->hub), box);
 }
 
@@ -363,8 +365,13 @@ static void on_engine_saved(const char *error, void *data)
 static void on_hub_greeted(void *data)
 {
     struct box *box = data;
+    const struct bl_engine_moments *engine = &box->engine->moments;
     struct bl_error err = BL_ERROR_INIT;
 
+    box->moments.at_us[BL_MOMENT_MADE] = engine->made_us;
+    box->moments.at_us[BL_MOMENT_LOADED] = engine->loaded_us;
+    box->moments.at_us[BL_MOMENT_RUNNING] = atomic_load(&engine->running_us);
+    box->moments.origin = box->template.loads ? BL_ORIGIN_TEMPLATE : box->template.saves ? BL_ORIGIN_BOOT_KEPT : BL_ORIGIN_BOOT;
     if (box->template.loads)
         bl_log(BL_LOG_INFO, "went on from the template %s, %lld ms after the start", box->template.name,
                (long long)(bl_now_us() - box->started_us) / 1000);
@@ -646,6 +653,7 @@ static int connect_guest(struct box *box, struct bl_engine_config *config, struc
         .engine = box->choice.name,
         .kernel = box->launch->kernel,
         .started_us = box->started_us,
+        .moments = &box->moments,
     };
 
     if (hub.listen_fd < 0) {
@@ -688,6 +696,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s%s", box->choice.name, box->choice.reason, launch->unconfined ? "; security is off" : "");
     bl_template_prepare(&box->template, &box->loop, box->boots ? NULL : launch->templates, &box->choice, &config);
+    box->moments.at_us[BL_MOMENT_ENGINE] = bl_now_us();
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
         return -1;
     BL_CRASH_POINT("shim:engine-started");
@@ -745,6 +754,7 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
         .logs_fd = -1,
         .answer = answer,
         .started_us = started_us,
+        .moments.at_us[BL_MOMENT_SHIM] = started_us,
         .again = {.expired = on_again, .data = box},
         .idle = {.expired = on_idle, .data = box},
         .restarts = launch->restarts,

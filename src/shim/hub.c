@@ -97,6 +97,12 @@ void bl_hub_tidy(struct bl_hub *hub)
         hub->events.settled(hub->data);
 }
 
+static void reach(struct bl_hub *hub, enum bl_moment moment)
+{
+    if (hub->config.moments)
+        hub->config.moments->at_us[moment] = bl_now_us();
+}
+
 /* queue_config() - Leaves with the next flush. */
 static void queue_config(struct bl_hub *hub)
 {
@@ -118,6 +124,7 @@ static void queue_config(struct bl_hub *hub)
     }
     bl_wire_send(&hub->guest, BL_FRAME_CONFIG, 0, 0, bl_buffer_data(&fields), fields.length);
     hub->phase = HUB_CONFIGURED;
+    reach(hub, BL_MOMENT_CONFIGURED);
     BL_CRASH_POINT("shim:guest-greeted");
 }
 
@@ -181,6 +188,8 @@ static void take_ready(struct bl_hub *hub, const struct bl_frame *frame)
     BL_CRASH_POINT("shim:guest-ready");
     hub->ready_us = bl_now_us();
     log_boot(hub, frame);
+    if (hub->config.moments)
+        bl_moments_ready(hub->config.moments, frame, hub->ready_us);
     if (!hub->config.start_on_attach)
         bl_hub_open_workload(hub);
     hub->events.ready(hub->data);
@@ -245,6 +254,7 @@ static void take_frame(struct bl_hub *hub, const struct bl_frame *frame)
             return;
         }
         hub->phase = HUB_GREETED;
+        reach(hub, BL_MOMENT_GREETED);
         if (hub->events.greeted)
             hub->events.greeted(hub->data);
         else

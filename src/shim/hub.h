@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "proto/messages.h"
+#include "proto/moments.h"
 #include "shim/output_log.h"
 
 #define BL_CLIENTS_MAX 256
@@ -31,10 +32,11 @@ struct bl_hub_config {
     uint64_t disk_bytes;
     const struct bl_open *workload;
     bool start_on_attach;
-    struct bl_output_log *log; /* may be NULL */
-    const char *engine;        /* for STATUS */
-    const char *kernel;        /* for STATUS */
-    int64_t started_us;        /* when the shim began, on the monotonic clock */
+    struct bl_output_log *log;  /* may be NULL */
+    const char *engine;         /* for STATUS */
+    const char *kernel;         /* for STATUS */
+    int64_t started_us;         /* when the shim began, on the monotonic clock */
+    struct bl_moments *moments; /* filled in: GREETED, CONFIGURED, and what the guest tells; may be NULL */
 };
 
 struct bl_hub_events {

@@ -92,9 +92,16 @@ struct bl_engine_ops {
     void (*free)(struct bl_engine *engine);
 };
 
+/* When the parts of a start were over, microseconds of the monotonic clock; 0: not yet, or the engine has no such part. */
+struct bl_engine_moments {
+    int64_t made_us, loaded_us; /* the VM and its memory are made; kernel, initramfs and tables are in it */
+    _Atomic int64_t running_us; /* the first processor is about to run, or the process that will run it was made; any thread */
+};
+
 /* First member of every engine's own struct. */
 struct bl_engine {
     const struct bl_engine_ops *ops;
+    struct bl_engine_moments moments;
 };
 
 /*

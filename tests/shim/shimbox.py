@@ -117,7 +117,12 @@ class Shim:
             self.line = (self.line or "") + more
             if not more:
                 break
-        return self.line.strip()
+        line = self.line.strip()
+        return "ready" if line.startswith("ready ") else line
+
+    def moments(self):
+        """What stands behind "ready": the origin and the moments, as numbers."""
+        return [int(number) for number in self.line.split()[1:]]
 
     def start_ready(self):
         assert self.answer() == "ready", (self.answer(), self.box.read("logs/shim.log"), self.box.read("logs/console.log")[-2000:])

@@ -18,6 +18,7 @@
 #include "proto/entry.h"
 #include "proto/launch.h"
 #include "proto/messages.h"
+#include "proto/moments.h"
 
 static void frames_survive_any_cut(void **state)
 {
@@ -452,6 +453,100 @@ static void launch_cut_anywhere_is_refused(void **state)
     }
 }
 
+static void moments_come_back(void **state)
+{
+    struct bl_moments sent = {.origin = BL_ORIGIN_BOOT_KEPT}, got;
+    char text[BL_MOMENTS_TEXT_MAX];
+
+    (void)state;
+    for (int i = 0; i < BL_MOMENT_COUNT; i++)
+        sent.at_us[i] = INT64_MAX - BL_MOMENT_COUNT + i; /* as long as they get */
+    bl_moments_print(&sent, text);
+    bl_moments_parse(text, &got);
+    assert_memory_equal(&got, &sent, sizeof got);
+
+    /* Nothing, less and more than is known, nonsense, and what goes back in time. */
+    bl_moments_parse("", &got);
+    assert_int_equal(got.at_us[BL_MOMENT_SHIM], 0);
+    bl_moments_parse(" 1 5 6 0 0 7", &got);
+    assert_int_equal(got.origin, BL_ORIGIN_TEMPLATE);
+    assert_int_equal(got.at_us[BL_MOMENT_ENGINE], 6);
+    assert_int_equal(got.at_us[BL_MOMENT_MADE], 0);
+    assert_int_equal(got.at_us[BL_MOMENT_RUNNING], 7);
+    assert_int_equal(got.at_us[BL_MOMENT_KERNEL], 0);
+    bl_moments_parse(" 9 5 4 -6 99999999999999999999 x 1 2 3 4 5 6 7 8 9 10 11 12 13", &got);
+    assert_int_equal(got.origin, BL_ORIGIN_BOOT);
+    assert_int_equal(got.at_us[BL_MOMENT_SHIM], 5);
+    for (int i = BL_MOMENT_ENGINE; i < BL_MOMENT_COUNT; i++)
+        assert_int_equal(got.at_us[i], 0);
+}
+
+/* take_ready() - Give READY's numbers, in the order of their tags, to a start whose host's part is known. */
+static struct bl_moments take_ready(enum bl_origin origin, uint64_t init, uint64_t configured, uint64_t mounted, uint64_t sent)
+{
+    struct bl_moments moments = {.origin = origin,
+                                 .at_us = {[BL_MOMENT_RUNNING] = 1000, [BL_MOMENT_GREETED] = 3000, [BL_MOMENT_CONFIGURED] = 3000}};
+    cleanup_buffer struct bl_buffer fields = BL_BUFFER_INIT(1024);
+    struct bl_frame frame;
+
+    if (origin == BL_ORIGIN_BOOT_KEPT)
+        moments.at_us[BL_MOMENT_CONFIGURED] = 3500;
+    assert_int_equal(bl_field_put_u64(&fields, BL_READY_INIT_US, init), 0);
+    assert_int_equal(bl_field_put_u64(&fields, BL_READY_CONFIGURED_US, configured), 0);
+    assert_int_equal(bl_field_put_u64(&fields, BL_READY_MOUNTED_US, mounted), 0);
+    if (sent)
+        assert_int_equal(bl_field_put_u64(&fields, BL_READY_SENT_US, sent), 0);
+    frame = (struct bl_frame){.type = BL_FRAME_READY, .payload = bl_buffer_data(&fields), .length = (uint32_t)fields.length};
+    bl_moments_ready(&moments, &frame, 4000);
+    return moments;
+}
+
+static void guest_moments_are_put_on_the_host_clock(void **state)
+{
+    struct bl_moments got = take_ready(BL_ORIGIN_BOOT, 500, 1820, 2500, 2780);
+
+    (void)state;
+    /* Its clock began between 1180, by CONFIG, and 1220, by READY. */
+    assert_int_equal(got.at_us[BL_MOMENT_KERNEL], 1200);
+    assert_int_equal(got.at_us[BL_MOMENT_INIT], 1700);
+    assert_int_equal(got.at_us[BL_MOMENT_MOUNTED], 3700);
+
+    /* It stood still for 500 while the machine was kept. */
+    got = take_ready(BL_ORIGIN_BOOT_KEPT, 500, 1820, 2100, 2280);
+    assert_int_equal(got.at_us[BL_MOMENT_KERNEL], 1200);
+    assert_int_equal(got.at_us[BL_MOMENT_INIT], 1700);
+    assert_int_equal(got.at_us[BL_MOMENT_MOUNTED], 3800);
+
+    got = take_ready(BL_ORIGIN_TEMPLATE, 500, 91820, 92500, 92780);
+    assert_int_equal(got.at_us[BL_MOMENT_KERNEL], 0);
+    assert_int_equal(got.at_us[BL_MOMENT_INIT], 0);
+    assert_int_equal(got.at_us[BL_MOMENT_MOUNTED], 3700);
+
+    /* An older agent does not say when READY was sent. */
+    got = take_ready(BL_ORIGIN_BOOT, 500, 1820, 2500, 0);
+    assert_int_equal(got.at_us[BL_MOMENT_INIT], 0);
+    assert_int_equal(got.at_us[BL_MOMENT_MOUNTED], 0);
+}
+
+static void guest_moments_stay_between_those_of_the_host(void **state)
+{
+    static const uint64_t lies[] = {1, 3000, UINT64_MAX / 8, INT64_MAX, UINT64_MAX};
+    const size_t count = sizeof lies / sizeof *lies;
+
+    (void)state;
+    for (size_t i = 0; i < count * count * count * count; i++) {
+        struct bl_moments got = take_ready(BL_ORIGIN_BOOT, lies[i % count], lies[i / count % count],
+                                           lies[i / count / count % count], lies[i / count / count / count]);
+        const int64_t *at = got.at_us;
+
+        if (!at[BL_MOMENT_INIT])
+            continue;
+        assert_true(at[BL_MOMENT_RUNNING] <= at[BL_MOMENT_KERNEL] && at[BL_MOMENT_KERNEL] <= at[BL_MOMENT_INIT]);
+        assert_true(at[BL_MOMENT_INIT] <= at[BL_MOMENT_GREETED]);
+        assert_true(at[BL_MOMENT_CONFIGURED] <= at[BL_MOMENT_MOUNTED] && at[BL_MOMENT_MOUNTED] <= 4000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +562,9 @@ int main(void)
         cmocka_unit_test(entries_stay_inside),
         cmocka_unit_test(launch_comes_back_whole),
         cmocka_unit_test(launch_cut_anywhere_is_refused),
+        cmocka_unit_test(moments_come_back),
+        cmocka_unit_test(guest_moments_are_put_on_the_host_clock),
+        cmocka_unit_test(guest_moments_stay_between_those_of_the_host),
         cmocka_unit_test(restart_policies_are_read_and_written),
         cmocka_unit_test(restart_policies_decide),
     };

@@ -373,11 +373,11 @@ static void test_answer(void **state)
         answer.ready_fd = fds[1];
         assert_true(copy >= 0);
         if (ready)
-            bl_answer_ready(&answer);
+            bl_answer_ready(&answer, &(struct bl_moments){.at_us = {[BL_MOMENT_SHIM] = 7}});
         bl_answer_failed(&answer, BL_ENGINE, 125, "because\nof\x1bthis");
         memset(line, 0, sizeof line);
         assert_true(bl_read_all(fds[0], line, sizeof line - 1) > 0); /* up to the end: it was closed */
-        assert_string_equal(line, ready ? "ready\n" : "failed 12 125 because of this\n");
+        assert_string_equal(line, ready ? "ready 0 7 0 0 0 0 0 0 0 0 0\n" : "failed 12 125 because of this\n");
         close(fds[0]);
         /* A failed start is guarded until all of it is gone. */
         assert_int_equal(fcntl(probe, F_OFD_SETLK, &lock), ready ? 0 : -1);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
 
@@ -116,6 +117,8 @@ static void *run_cpu(void *data)
     prctl(PR_SET_NAME, name);
     if (machine->confined && bl_confine_thread(BL_THREAD_CPU, &err) < 0)
         bl_cpus_stop(machine, BL_ENGINE_END_FAILED, err.message);
+    if (cpu->index == 0)
+        atomic_store(&machine->engine.moments.running_us, bl_now_us());
     while (!atomic_load(&machine->stopping)) {
         if (ioctl(cpu->fd, KVM_RUN, 0) == 0)
             serve(cpu);

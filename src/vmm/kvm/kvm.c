@@ -113,17 +113,18 @@ static int make_ports(struct bl_machine *machine, const struct bl_engine_config 
 static int start(struct bl_machine *machine, struct bl_engine_config *config, struct bl_error *err)
 {
     struct bl_arch_boot boot;
-    int64_t begun = bl_now_us(), made, loaded;
+    struct bl_engine_moments *moments = &machine->engine.moments;
+    int64_t begun = bl_now_us();
     int files = 0;
 
     if (machine->over.fd < 0 || bl_source_add(machine->loop, &machine->over) < 0)
         return bl_fail(err, BL_ENGINE, errno, "watch the processors");
     if (bl_machine_make(machine, config->memory_bytes, config->cpus, err) < 0)
         return -1;
-    made = bl_now_us();
+    moments->made_us = bl_now_us();
     if (load(machine, config, &boot, err) < 0 || make_ports(machine, config, boot.serial, err) < 0)
         return -1;
-    loaded = bl_now_us();
+    moments->loaded_us = bl_now_us();
     if (machine->confined) {
         files = bl_confine_files(config->directory_fd, err);
         if (files < 0)
@@ -135,7 +136,8 @@ static int start(struct bl_machine *machine, struct bl_engine_config *config, st
         return -1;
     bl_log(BL_LOG_INFO,
            "the machine runs: VM and memory %.1f ms, kernel and tables %.1f ms, devices and processors %.1f ms; confined by %s",
-           (double)(made - begun) / 1000, (double)(loaded - made) / 1000, (double)(bl_now_us() - loaded) / 1000,
+           (double)(moments->made_us - begun) / 1000, (double)(moments->loaded_us - moments->made_us) / 1000,
+           (double)(bl_now_us() - moments->loaded_us) / 1000,
            machine->confined ? files ? "seccomp, Landlock" : "seccomp (no Landlock here)" : "nothing");
     return 0;
 }

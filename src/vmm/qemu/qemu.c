@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -379,6 +381,7 @@ int bl_qemu_start(struct bl_loop *loop, const struct bl_engine_choice *choice, c
         qemu_free(&qemu->engine);
         return -1;
     }
+    atomic_store(&qemu->engine.moments.running_us, bl_now_us());
     bl_log(BL_LOG_DEBUG, "qemu started, pid %d", (int)qemu->pid);
     *out = &qemu->engine;
     return 0;
