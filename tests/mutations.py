@@ -24,6 +24,22 @@ TABLE = [Mutation(*row) for row in (
     ("the configuration is cut short", "core/spawn.c",
      "bl_buffer_data(document), document->length) < 0", "bl_buffer_data(document), document->length / 2) < 0",
      START, "a_large_configuration_arrives_whole"),
+    ("the configuration is written through a pipe", "core/spawn.c",
+     "    cleanup_close int config = make_config(request->document);\n",
+     """    int ends[2];
+    void tell(int *fd) /* once the child is made, and our copies of its descriptors are closed */
+    {
+        (void)bl_write_all(*fd, bl_buffer_data(request->document), request->document->length);
+        close(*fd);
+    }
+
+    if (bl_os.pipe2(ends, O_CLOEXEC) < 0)
+        return -1;
+
+    __attribute__((cleanup(tell))) int config_end = ends[1];
+    cleanup_close int config = request->document ? ends[0] : make_config(NULL);
+""",
+     START, "a_shim_that_dies_over_its_configuration_harms_nobody"),
     ("the identity matches a substring", "core/identity.c",
      "if (strcmp(arg, id) == 0)", "if (strstr(arg, id))",
      IDENTITY, "one_argument_must_equal_the_id"),

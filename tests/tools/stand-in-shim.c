@@ -56,6 +56,7 @@ const char *__asan_default_options(void)
 }
 
 static struct bl_launch launch;
+static size_t document_bytes;
 static int box_fd = -1;
 
 static void die(const char *what)
@@ -75,6 +76,7 @@ static void read_configuration(const char *id)
         fprintf(stderr, "stand-in: %s\n", err.message);
         exit(98);
     }
+    document_bytes = document.length;
     bl_buffer_free(&document);
     box_fd = open(launch.box_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (box_fd < 0)
@@ -107,6 +109,7 @@ static void write_down(int argc, char **argv, char **envp)
             fprintf(out, "ignored %d\n", number);
     }
     fprintf(out, "session %d\n", getsid(0) == getpid());
+    fprintf(out, "document %zu\n", document_bytes);
     closedir(fds);
     fclose(out);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_core_start.c - starting and stopping boxes whose shim is a stand-in: what it is given, and every way it can go wrong */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/io.h"
 #include "core_fixture.h"
 #include "proto/launch.h"
 
@@ -68,37 +70,111 @@ static void the_command_line_is_the_shim_and_the_id(void **state)
     bl_runtime_close(runtime);
 }
 
+#define PIPE_BYTES 65536 /* what a pipe takes before its writer waits */
+
+/* make_large_box() - A box whose configuration is as large as one can be: larger than a pipe. */
+static void make_large_box(struct bl_runtime *runtime, char *id)
+{
+    static char first[PIPE_BYTES / 2], second[PIPE_BYTES / 2];
+    const char *env[] = {first, second, NULL};
+    const struct bl_box_options options = {.image = "busybox", .env = env, .detach = true};
+    struct bl_error err = BL_ERROR_INIT;
+    size_t length = sizeof second - 1;
+
+    memset(first, 'x', sizeof first - 1);
+    memset(second, 'x', length);
+    memcpy(first, "BIG=", 4);
+    memcpy(second, "ALSO=", 5);
+
+    /* One that the protocol can't carry is refused when the box is created. */
+    assert_int_equal(bl_box_create(runtime, &options, -1, id, &err), -1);
+    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
+    do {
+        assert_true(length > sizeof second / 2);
+        length -= 16;
+        second[length] = '\0';
+    } while (bl_box_create(runtime, &options, -1, id, NULL) < 0);
+}
+
 static void a_large_configuration_arrives_whole(void **state)
 {
     char id[BL_BOX_ID_LENGTH + 1];
-    char *entry = malloc(40000);
-    const char *env[] = {entry, NULL};
     struct bl_runtime *runtime = fixture_open();
     struct bl_error err = BL_ERROR_INIT;
-    const struct bl_box_options options = {.image = "busybox", .env = env, .detach = true};
 
     (void)state;
-    memset(entry, 'x', 39999);
-    memcpy(entry, "BIG=", 4);
-    entry[39999] = '\0';
-    assert_int_equal(bl_box_create(runtime, &options, -1, id, &err), 0);
+    make_large_box(runtime, id);
     assert_true(fixture_start(runtime, id) > 0);
+
+    const char *arrived = strstr(fixture_read(id, "logs/stand-in.log"), "document ");
+
+    assert_non_null(arrived);
+    assert_true(atoi(arrived + strlen("document ")) > PIPE_BYTES);
     assert_int_equal(bl_box_stop(runtime, id, -1, -1, &err), 0);
     assert_int_equal(bl_box_remove(runtime, id, false, &err), 0);
+    bl_runtime_close(runtime);
+}
 
-    /* One that the protocol can't carry is refused when the box is created. */
-    const char *huge[] = {entry, entry, NULL};
-    char other[40000];
+static int count_descriptors(void)
+{
+    cleanup_dir DIR *fds = opendir("/proc/self/fd");
+    int count = 0;
 
-    memcpy(other, entry, sizeof other);
-    other[0] = 'C';
-    huge[1] = other;
+    while (readdir(fds))
+        count++;
+    return count;
+}
 
-    const struct bl_box_options too_much = {.image = "busybox", .env = huge};
+/* dies_over_its_configuration() - A start whose shim is a script that reads a part of what it is told, and ends. */
+static void dies_over_its_configuration(struct bl_runtime *runtime, const char *id, const char *script, const char *cause)
+{
+    char shim[128], away[128];
+    struct bl_error err = BL_ERROR_INIT;
 
-    assert_int_equal(bl_box_create(runtime, &too_much, -1, id, &err), -1);
-    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
-    free(entry);
+    snprintf(shim, sizeof shim, "%s/boxlite-shim", fixture_runtime_dir);
+    snprintf(away, sizeof away, "%s/away", fixture_runtime_dir);
+    assert_int_equal(rename(shim, away), 0);
+
+    int fd = open(shim, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+
+    assert_int_equal(bl_write_all(fd, script, strlen(script)), 0);
+    close(fd);
+
+    int before = count_descriptors(), failed = bl_box_start(runtime, id, NULL, &err), after = count_descriptors();
+
+    assert_int_equal(rename(away, shim), 0);
+    assert_int_equal(failed, -1);
+    assert_int_equal(err.code, BL_ENGINE);
+    if (!strstr(err.message, cause))
+        fail_msg("'%s' does not say '%s'", err.message, cause);
+    assert_int_equal(after, before);
+    assert_int_equal(bl_reaper_count(runtime->reaper), 0);
+    assert_true(waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD);
+
+    struct bl_box_info info = fixture_inspect(runtime, id);
+
+    assert_int_equal(info.status, BL_BOX_FAILED);
+    assert_non_null(strstr(info.reason, cause));
+    bl_box_info_free(&info);
+}
+
+static void a_shim_that_dies_over_its_configuration_harms_nobody(void **state)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    struct bl_runtime *runtime = fixture_open();
+    struct sigaction plain;
+
+    (void)state;
+    /* SIGPIPE is as every program has it at first: one that came would end this program. */
+    assert_int_equal(sigaction(SIGPIPE, NULL, &plain), 0);
+    assert_true(plain.sa_handler == SIG_DFL);
+    make_large_box(runtime, id);
+    dies_over_its_configuration(runtime, id, "#!/bin/sh\nhead -c 1000 >/dev/null\necho had enough >&2\nexit 3\n",
+                                "exited with code 3: had enough");
+    dies_over_its_configuration(runtime, id, "#!/bin/sh\nhead -c 1000 >/dev/null\nkill -9 $$\n", "was killed by signal 9");
+    dies_over_its_configuration(runtime, id, "#!/bin/sh\nexec <&-\nexit 4\n", "exited with code 4");
+    assert_true(fixture_start(runtime, id) > 0); /* the control: told to its end, it starts */
+    assert_int_equal(bl_box_remove(runtime, id, true, NULL), 0);
     bl_runtime_close(runtime);
 }
 
@@ -539,6 +615,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_command_line_is_the_shim_and_the_id),
         cmocka_unit_test(a_large_configuration_arrives_whole),
+        cmocka_unit_test(a_shim_that_dies_over_its_configuration_harms_nobody),
         cmocka_unit_test(an_early_death_is_told_at_once),
         cmocka_unit_test(a_workload_that_cannot_run_gives_its_code),
         cmocka_unit_test(a_passed_deadline_leaves_no_shim),
