@@ -3,15 +3,20 @@
  * capi.c - what the library itself costs: numbers for bench/run
  *
  *     capi EXECS BOXES       in the home that BOXLITE_HOME names
+ *     capi hold
  *
  * Prints three lines: "exec_us" of each execution of `true`, from the call to its exit event; "guest_us", the part of it by the
  * clock inside the box; "create_us", for making that many boxes (records and overlays), all at once.
+ *
+ * With `hold`: starts a box that ends with this program, prints its id, and waits to be killed.
  */
 #include <boxlite.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static CBoxliteRuntime *runtime;
 static CBoxHandle *box;
@@ -93,6 +98,21 @@ static int64_t execute(uint64_t *guest_us)
     return took;
 }
 
+static _Noreturn void hold(void)
+{
+    uint64_t guest_us;
+    char *id;
+
+    create(1);
+    execute(&guest_us);
+    id = boxlite_box_id(box);
+    printf("%s\n", id);
+    fflush(stdout);
+    boxlite_free_string(id);
+    for (;;)
+        pause();
+}
+
 int main(int argc, char **argv)
 {
     int execs = argc > 1 ? atoi(argv[1]) : 50, boxes = argc > 2 ? atoi(argv[2]) : 100;
@@ -102,6 +122,8 @@ int main(int argc, char **argv)
 
     if (!took || !guest || boxlite_runtime_new(NULL, NULL, 0, &runtime, &error) != BOXLITE_OK)
         die(&error);
+    if (argc > 1 && strcmp(argv[1], "hold") == 0)
+        hold();
     create(1);
     for (int i = 0; i <= execs; i++) /* the first one boots the box */
         took[i] = execute(&guest[i]);
