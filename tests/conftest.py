@@ -46,12 +46,23 @@ def shared():
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_strangers():
-    """What no home names, for the suites without one too: at the end of a worker no engine is left without its host process."""
-    yield
+def look_for_strangers():
     found = leaks.strangers_that_stay()
     assert not found, "left behind:\n" + "\n".join(found)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_strangers_in_the_end():
+    """Once what a module's or a worker's tests share is gone, too."""
+    yield
+    look_for_strangers()
+
+
+@pytest.fixture(autouse=True)
+def no_strangers():
+    """What no home names, for the suites without one too: no test leaves an engine without its host process, or a zombie."""
+    yield
+    look_for_strangers()
 
 
 @pytest.fixture(scope="session")

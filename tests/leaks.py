@@ -174,10 +174,10 @@ def zombies():
 
 
 def strangers_that_stay(seconds=SETTLE_SECONDS):
-    """Strangers that are still there after a while: one whose parent died a moment ago is about to follow it."""
+    """Strangers and zombies that are still there after a while: one whose parent died a moment ago is about to follow it."""
     deadline = time.monotonic() + seconds
     while True:
-        found = strangers()
+        found = strangers() + zombies()
         if not found or time.monotonic() >= deadline:
             return found
         time.sleep(0.1)
