@@ -22,7 +22,7 @@ import select
 import stat
 import time
 
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 LISTEN = "0A"  # in /proc/net/tcp
 
 
@@ -83,6 +83,18 @@ def shims(ids):
         arguments = _read(process / "cmdline").split(b"\0") if process.name.isdigit() else []
         if len(arguments) == 3 and arguments[1] in ids and pathlib.PurePath(os.fsdecode(arguments[0])).name == "boxlite-shim":
             found.append(int(process.name))
+    return found
+
+
+def children(pid):
+    """Pids of a process's children, as its threads have them; one that ends while we look has none."""
+    found = []
+    try:
+        tasks = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return found
+    for task in tasks:
+        found += [int(child) for child in _read(task / "children").split()]
     return found
 
 

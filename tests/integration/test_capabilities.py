@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+import leaks
+
 EVERY_ONE = (1 << 41) - 1
 DEFAULT = 0xa80425fb
 CHOWN, KILL, SYS_TIME = 1 << 0, 1 << 5, 1 << 25
@@ -64,9 +66,8 @@ def test_an_unknown_name_is_refused_before_anything_is_made(boxlite, command, op
 
 def sandboxed(boxlite, box):
     """Whether the emulator of a box runs with a filter of system calls."""
-    shim = boxlite.shim(box)
-    children = [child for task in pathlib.Path(f"/proc/{shim}/task").iterdir() for child in (task / "children").read_text().split()]
-    states = [re.search(r"^Seccomp:\s+(\d)", pathlib.Path(f"/proc/{child}/status").read_text(), re.M)[1] for child in children]
+    states = [re.search(r"^Seccomp:\s+(\d)", pathlib.Path(f"/proc/{child}/status").read_text(), re.M)[1]
+              for child in leaks.children(boxlite.shim(box))]
     assert len(states) == 1, "one emulator"
     return states[0] == "2"
 

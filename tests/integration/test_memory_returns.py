@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_memory_returns.py - memory that a box does not need any more goes back to the host by itself (free page reporting)"""
+import contextlib
 import pathlib
 import resource
 import time
+
+import leaks
 
 MIB = 1 << 20
 HELD_MIB = 128
@@ -11,15 +14,16 @@ DEADLINE_SECONDS = 120
 
 def family(pid):
     """A process and all below it."""
-    children = [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split()]
-    return [pid] + [other for child in children for other in family(child)]
+    return [pid] + [other for child in leaks.children(pid) for other in family(child)]
 
 
 def resident_mib(home, box):
     """What the box takes of the host's memory: its shim, and an emulator below it. (Who is not dumpable shows no smaps.)"""
-    pages = [int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family(home.shim(box))]
-    return sum(pages) * resource.getpagesize() / MIB
+    pages = 0
+    for pid in family(home.shim(box)):
+        with contextlib.suppress(OSError):  # it ended while we looked
+            pages += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MIB
 
 
 def wait_resident(home, box, fits):

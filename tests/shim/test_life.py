@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A box from its start to its report: how it begins, all the ways in which it can end, and what its files say then."""
+import contextlib
 import fcntl
 import os
 import signal
@@ -174,7 +175,10 @@ def test_emulator_gets_nothing_that_it_does_not_need(box):
         assert str(box.dir).encode() not in words, "disks are descriptors, not paths"
         environment = open(f"/proc/{emulator}/environ", "rb").read()
         assert b"hidden" not in words and b"hidden" not in environment
-        opened = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{emulator}/fd")]
+        opened = set()
+        for entry in os.scandir(f"/proc/{emulator}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # it was closed while we looked
+                opened.add(os.readlink(entry.path))
         assert {name for name in opened if name.startswith(str(box.dir))} == {f"{box.dir}/disks/base.ext4",
                                                                              f"{box.dir}/disks/disk.qcow2"}
         assert shim.connect().run(["sh", "-c", "echo $TOKEN"]).stdout == b"hidden\n"  # the control: it has arrived
