@@ -177,6 +177,7 @@ class Proxy:
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 64  # a full one drops a connection's first packet, which comes again only a second later
 
             def handle_error(self, *_):
                 pass  # clients that go away are what these tests are about
@@ -285,6 +286,14 @@ class Tunnels:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+@contextlib.contextmanager
+def nobody():
+    """The address of a registry that is not there: its port is taken, so that nobody else gets it, and nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def pump(source, target):

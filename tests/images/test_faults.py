@@ -269,12 +269,11 @@ def test_forged_documents(bare, make_proxy, registry, image):
     assert not images_of(bare)
 
 
-def test_unreachable_registries(bare, make_proxy):
-    dead = make_proxy()
-    dead.close()
-    bare.fails("pull", f"{dead.host}/app:1", says=["failed to pull", dead.host])
-    bare.fails("pull", "no-such-host.invalid/app:1", says="no-such-host.invalid")
-    bare.fails("run", "--rm", f"{dead.host}/app:1", "true", code=125, says="failed to pull")
+def test_unreachable_registries(bare):
+    with registries.nobody() as dead:
+        bare.fails("pull", f"{dead}/app:1", says=["failed to pull", dead])
+        bare.fails("pull", "no-such-host.invalid/app:1", says="no-such-host.invalid")
+        bare.fails("run", "--rm", f"{dead}/app:1", "true", code=125, says="failed to pull")
 
 
 def test_full_disk(make_home, registry, image):

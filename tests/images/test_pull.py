@@ -187,10 +187,9 @@ def test_policies(bare, proxy, image):
 
 
 def test_search_order(bare, proxy, make_proxy, configure, registry, image):
-    dead = make_proxy()
-    dead.close()
     # A dead first registry falls through to the next.
-    assert f"Pulled: {proxy.host}/app:1" in bare.ok("pull", "--registry", dead.host, "--registry", proxy.host, "app:1")
+    with registries.nobody() as dead:
+        assert f"Pulled: {proxy.host}/app:1" in bare.ok("pull", "--registry", dead, "--registry", proxy.host, "app:1")
     # One that has not got it, too.
     empty = make_proxy()
     configure(bare, image_registries=[{"host": empty.host, "search": True}, {"host": proxy.host, "search": True}])
