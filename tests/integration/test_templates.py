@@ -4,6 +4,7 @@
 What a start did with a template stands in its box's shim.log.
 """
 import json
+import os
 import re
 import resource
 import time
@@ -38,12 +39,12 @@ def test_boxes_of_one_template_are_boxes_of_their_own(boxlite):
     assert templates(boxlite)[0].stat().st_mode & 0o777 == 0o600 and templates(boxlite)[0].parent.stat().st_mode & 0o777 == 0o700
 
     # All that these two do is the same: what differs came after the template.
+    before = int(time.time())  # a machine that kept the time of its template would be behind this
     second, third = boxlite.box(), boxlite.box()
     seen = []
     for box in (second, third):
         assert WENT_ON in log(boxlite, box)
         assert "BoxLite Guest Agent: version" in (boxlite.directory(box) / "logs/console.log").read_text()
-        before = int(time.time())
         lines = boxlite.sh(box, LOOK).splitlines()
         assert before - 1 <= int(lines[4]) <= time.time() + 1
         assert lines[5] == "boxlite"
@@ -108,8 +109,9 @@ def test_a_machine_of_another_kind_has_its_own_and_few_are_kept(boxlite):
         boot = file.read().strip()
     old = folder / "00000000-1111-2222-3333-444444444444-0123456789abcdef.template"
     others = [folder / f"{boot}-{number:016x}.template" for number in range(5)]
-    for path in [old, *others]:
+    for age, path in enumerate(reversed([old, *others])):
         path.write_text("of another kind")
+        os.utime(path, (time.time() - age,) * 2)  # written in one tick of the clock they could be of one age
     boxlite.box()
     left = templates(boxlite)
     # Of an earlier boot of the host none, of this one the last four.
