@@ -84,7 +84,7 @@ class Double:
             end(pid)  # made within the same hundredth of a second: it would be the same process by all that there is
 
     def check(self):
-        assert status(self.pid, "State") == "S", "the double was ended"
+        assert status(self.pid, "State") in "RSD", "the double was ended"
         assert int(status(self.pid, "ShdPnd"), 16) == int(status(self.pid, "SigPnd"), 16) == 0, "the double was signalled"
 
     def finish(self):
