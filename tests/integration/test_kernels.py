@@ -13,7 +13,7 @@ import pytest
 TREE = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BOXLITE_BUILD") or TREE / "build")
 BOOTS = 30
-DEADLINE_S = 60
+DEADLINE_S = 180
 
 
 @pytest.mark.parametrize("kernel", ["stock", "tuned"])

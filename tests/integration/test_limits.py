@@ -3,13 +3,13 @@
 test_limits.py - a box in trouble still answers its owner
 
 The promise is 5 s; on a machine that runs other tests on the same processors a slower answer says nothing, so what fails here is
-an answer that takes 30 s. The slowest answer is printed, and `bench` measures the promise.
+an answer that takes 90 s. The slowest answer is printed, and `bench` measures the promise.
 """
 import time
 
 from small import on_small_disk
 
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 90
 
 
 def answers(boxlite, box, seconds):
