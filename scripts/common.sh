@@ -24,7 +24,12 @@ cache_dir() {
     local home dir
     home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
     dir="${XDG_CACHE_HOME:-$home/.cache}/boxlite/$1"
-    mkdir -p "$dir" || die "cannot create the cache directory $dir; set XDG_CACHE_HOME to a writable place"
+    # Where nobody has a home of their own, the tree is writable at least.
+    if ! { mkdir -p "$dir" && [ -w "$dir" ]; } 2>/dev/null; then
+        say "cannot write to $dir (XDG_CACHE_HOME names another place); using $PWD/build-cache"
+        dir=$PWD/build-cache/$1
+        mkdir -p "$dir" || die "cannot create the cache directory $dir; set XDG_CACHE_HOME to a writable place"
+    fi
     printf '%s\n' "$dir"
 }
 
@@ -33,33 +38,44 @@ package_version() {
     apt-cache show --no-all-versions "$1" 2>/dev/null | awk '/^Version: / && !version { version = $2 } END { print version }' || true
 }
 
-# update_lists_once - `apt-get update`, when we may and have not yet; fails otherwise.
-update_lists_once() {
-    [ "$(id -u)" = 0 ] && [ -z "${lists_updated:-}" ] || return 1
-    lists_updated=1
+# update_lists - `apt-get update`, when we may.
+update_lists() {
+    [ "$(id -u)" = 0 ] || return 0
     say "updating the package lists (apt-get update)"
     # A source that we do not need may be down; what we do need shows itself right after.
-    apt-get -qq -o DPkg::Lock::Timeout=600 update >&2 || say "apt-get update had trouble, see above; going on with what it got"
+    apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=5 update >&2 ||
+        say "apt-get update had trouble, see above; going on with what it got"
+}
+
+# from_archive COMMAND... - something that fetches from the archive; again, with new lists, when it fails: a network has its
+# moments, and old lists name files that the archive no longer has.
+from_archive() {
+    local pause
+    for pause in 2 15 0; do
+        "$@" && return
+        [ "$pause" = 0 ] || { sleep "$pause" && update_lists; }
+    done
+    return 1
 }
 
 # need_package_lists NAME - makes sure that apt knows NAME.
 need_package_lists() {
     [ -n "$(package_version "$1")" ] && return
-    update_lists_once || true
+    update_lists
     [ -n "$(package_version "$1")" ] ||
         die "apt knows no package $1; as root run: apt-get update (this needs Debian 12 and its security archive)"
+}
+
+# download_package NAME DIR - gets its file. (apt would drop to a user of its own that cannot write there, and warn about it.)
+download_package() {
+    (cd "$2" && apt-get -qq -o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=5 download "$1") >&2
 }
 
 # unpack_package NAME DIR - downloads NAME and unpacks its files into DIR.
 unpack_package() {
     local name=$1 dir=$2 tmp
     tmp=$(mktemp -d "$dir/.download.XXXXXX")
-    # apt would drop to a user of its own that cannot write here, and warn about it.
-    if ! (cd "$tmp" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$name") >&2; then
-        # The list may be older than the archive.
-        { update_lists_once && (cd "$tmp" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$name") >&2; } ||
-            die "cannot download the package $name; check the network, and run: apt-get update"
-    fi
+    from_archive download_package "$name" "$tmp" || die "cannot download the package $name; check the network, and run: apt-get update"
     dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$dir" || die "cannot unpack the package $name"
     rm -rf "$tmp"
 }
