@@ -72,17 +72,29 @@ static int remove_files(struct bl_runtime *runtime, const char *id)
     return -1;
 }
 
+/*
+ * give_disk() - A dead box's own disk, for its room
+ *
+ * It is cut before it is removed: who has it open, as an emulator about to end, would keep the room of a file without a name.
+ *
+ * Return: 0; -1
+ */
+static int give_disk(struct bl_runtime *runtime, const char *id)
+{
+    cleanup_close int box_fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    cleanup_close int disk_fd = box_fd < 0 ? -1 : bl_os.openat(box_fd, BL_FILE_OVERLAY, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    if (disk_fd >= 0 && bl_os.ftruncate(disk_fd, 0) < 0)
+        bl_log(BL_LOG_WARN, "box %s: cut its disk: %s", id, strerror(errno));
+    return box_fd < 0 ? -1 : bl_remove_tree(box_fd, "disks");
+}
+
 /* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
 static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *err)
 {
     if (bl_store_delete(runtime->store, id, err) == 0)
         return 0;
-    if (err->code != BL_RESOURCE_EXHAUSTED)
-        return -1;
-
-    cleanup_close int fd = bl_os.openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-    if (fd < 0 || bl_remove_tree(fd, "disks") < 0)
+    if (err->code != BL_RESOURCE_EXHAUSTED || give_disk(runtime, id) < 0)
         return -1;
     bl_error_clear(err);
     return bl_store_delete(runtime->store, id, err);

@@ -5,6 +5,7 @@ test_limits.py - a box in trouble still answers its owner
 The promise is 5 s; on a machine that runs other tests on the same processors a slower answer says nothing, so what fails here is
 an answer that takes 90 s. The slowest answer is printed, and `bench` measures the promise.
 """
+import os
 import time
 
 from small import on_small_disk
@@ -42,10 +43,20 @@ def test_memory_bomb(boxlite, record_property):
 
 
 def test_full_disk_of_the_host(make_home, prepared):
-    """The commands inside fail; the box answers on, keeps what it had, and can be removed."""
+    """The commands inside fail; the box answers on, keeps what it had, and can be removed, with hardly any room left."""
     home = on_small_disk(make_home, prepared)
+    spare, filler = home.path.parent / "spare", home.path.parent / "filler"
+    spare.write_bytes(bytes(64 << 10))
     box = home.idle()
     home.sh(box, "echo old > /root/old; sync")
     done = home.exec(box, "sh", "-c", "dd if=/dev/urandom of=/big bs=1M count=64 conv=fsync && echo it fitted", timeout=300)
     assert "it fitted" not in done.out, done
     assert home.sh(box, "cat /root/old") == "old\n"
+    # What is left is enough to look at the database, not to change it. Who still has the box's disk open, as an emulator that is about
+    # to end, does not keep the room that it gives.
+    spare.unlink()
+    room = os.statvfs(home.path)
+    with open(filler, "wb") as file, open(home.directory(box) / "disks" / "disk.qcow2", "rb"):
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (48 << 10))
+        home.ok("rm", "-f", box)
+    filler.unlink()
