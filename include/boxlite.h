@@ -375,7 +375,8 @@ BOXLITE_API void boxlite_error_free(CBoxliteError *error);
  *
  * Never waits for another program that uses the home.
  *
- * Return: BOXLITE_OK; BOXLITE_CONFIG, BOXLITE_STORAGE, BOXLITE_DATABASE, BOXLITE_INVALID_ARGUMENT
+ * Return: BOXLITE_OK; BOXLITE_CONFIG, BOXLITE_STORAGE, BOXLITE_DATABASE, BOXLITE_INVALID_ARGUMENT, BOXLITE_INVALID_STATE in a child
+ * that was forked while its parent had a runtime
  */
 BOXLITE_API enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageRegistry *image_registries,
                                                       int image_registries_count, CBoxliteRuntime **out_runtime,

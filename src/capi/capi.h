@@ -137,6 +137,13 @@ char *bl_capi_text(const char *text);
 /* bl_capi_ok() - Leave a clean error behind. Return: BOXLITE_OK */
 enum BoxliteErrorCode bl_capi_ok(CBoxliteError *out_error);
 
+/* ---- fork.c ---- */
+
+/* bl_capi_open_core() - As bl_runtime_open(), but refused (BL_INVALID_STATE) in a child of a process that had a runtime open */
+int bl_capi_open_core(const char *home_dir, struct bl_runtime **out_core, struct bl_error *err);
+/* bl_capi_close_core() - As bl_runtime_close() */
+void bl_capi_close_core(struct bl_runtime *core);
+
 /* ---- runtime.c ---- */
 
 void bl_capi_runtime_hold(CBoxliteRuntime *runtime);

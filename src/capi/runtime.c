@@ -103,7 +103,8 @@ enum BoxliteErrorCode bl_capi_check_runtime(CBoxliteRuntime *runtime, CBoxliteEr
     if (!runtime)
         return bl_capi_reject(out_error, BL_INVALID_ARGUMENT, "runtime is NULL");
     if (runtime->owner != getpid())
-        return bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime belongs to process %d: a forked child must open its own",
+        return bl_capi_reject(out_error, BL_INVALID_STATE,
+                              "the runtime belongs to process %d: a forked child must execute a program before it uses the library",
                               (int)runtime->owner);
     if (atomic_load(&runtime->freed))
         return bl_capi_reject(out_error, BL_INVALID_STATE, "the runtime was freed");
@@ -179,7 +180,7 @@ enum BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteIma
 
     if (failed)
         bl_fail(&err, BL_RESOURCE_EXHAUSTED, 0, "open the descriptors of a runtime: raise the limit of open files");
-    if (failed || bl_runtime_open(home_dir, &runtime->core, &err) < 0) {
+    if (failed || bl_capi_open_core(home_dir, &runtime->core, &err) < 0) {
         bl_capi_runtime_release(runtime);
         return bl_capi_report(out_error, &err);
     }
@@ -253,7 +254,7 @@ void boxlite_runtime_free(CBoxliteRuntime *runtime)
     while (runtime->inside)
         pthread_cond_wait(&runtime->left, &runtime->lock);
     pthread_mutex_unlock(&runtime->lock);
-    bl_runtime_close(core);
+    bl_capi_close_core(core);
     bl_capi_runtime_release(runtime);
 }
 

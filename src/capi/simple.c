@@ -90,7 +90,7 @@ enum BoxliteErrorCode boxlite_simple_new(const char *image, int cpus, int memory
     box->owner = getpid();
     box->cpus = cpus ? (unsigned int)cpus : SIMPLE_CPUS;
     box->memory_mib = memory_mib ? (unsigned int)memory_mib : SIMPLE_MEMORY_MIB;
-    if (bl_runtime_open(NULL, &box->core, &err) < 0) {
+    if (bl_capi_open_core(NULL, &box->core, &err) < 0) {
         free(box->image);
         free(box);
         return bl_capi_report(out_error, &err);
@@ -188,7 +188,7 @@ void boxlite_simple_free(CBoxliteSimple *box_runner)
         return;
     if (box_runner->id[0])
         bl_box_remove(box_runner->core, box_runner->id, true, NULL);
-    bl_runtime_close(box_runner->core);
+    bl_capi_close_core(box_runner->core);
     free(box_runner->image);
     free(box_runner);
 }

@@ -24,7 +24,8 @@
 int bl_runtime_check(const struct bl_runtime *runtime, struct bl_error *err)
 {
     if (runtime->owner != getpid())
-        return bl_fail(err, BL_INVALID_STATE, 0, "this runtime was opened before a fork: open one in this process, or exec");
+        return bl_fail(err, BL_INVALID_STATE, 0,
+                       "this runtime was opened before a fork: a forked child must execute a program first");
     return 0;
 }
 

@@ -403,6 +403,12 @@ static int in_child(void *data)
         return __LINE__;
     REFUSED(boxlite_create_box(runtime, options, on_box, NULL, &error));
     boxlite_options_free(options);
+
+    CBoxliteRuntime *own = runtime;
+
+    REFUSED(boxlite_runtime_new(NULL, NULL, 0, &own, NULL));
+    if (own)
+        return __LINE__;
     REFUSED(boxlite_get(runtime, "x", on_box, NULL, NULL));
     REFUSED(boxlite_runtime_images(runtime, &images, NULL));
     REFUSED(boxlite_runtime_shutdown(runtime, 0, count, &done, NULL));
@@ -422,6 +428,29 @@ static int in_child(void *data)
     boxlite_box_free(held->box);
     boxlite_runtime_free(runtime);
     return 0;
+}
+
+/* open_in_child() - A runtime of the child's own. Return: 0; 1 */
+static int open_in_child(void *data)
+{
+    CBoxliteRuntime *own = NULL;
+
+    (void)data;
+    if (boxlite_runtime_new(NULL, NULL, 0, &own, NULL) != BOXLITE_OK)
+        return 1;
+    boxlite_runtime_free(own);
+    return 0;
+}
+
+/* forked_children_of_idle_programs_may() - A program whose runtimes have all been freed has children like any other's. */
+static void forked_children_of_idle_programs_may(void **state)
+{
+    (void)state;
+    assert_int_equal(in_fork(open_in_child, NULL), 1);
+    boxlite_runtime_free(runtime);
+    assert_int_equal(in_fork(open_in_child, NULL), 0);
+    runtime = open_one();
+    assert_int_equal(in_fork(open_in_child, NULL), 1);
 }
 
 /* busy() - A thread that keeps the locks of the library moving, so that forks meet them in every state. */
@@ -677,6 +706,7 @@ int main(void)
         cmocka_unit_test(callbacks_post_and_drain),
         cmocka_unit_test(output_is_held_back_by_a_full_queue),
         cmocka_unit_test(forked_children_are_refused_everywhere),
+        cmocka_unit_test(forked_children_of_idle_programs_may),
         cmocka_unit_test(texts_without_end),
         cmocka_unit_test(texts_that_are_no_text),
         cmocka_unit_test(numbers_at_their_ends),
