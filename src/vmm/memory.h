@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/error.h"
@@ -70,6 +71,14 @@ uint64_t bl_memory_bytes(const struct bl_memory *memory);
  * copied */
 int bl_memory_read(const struct bl_memory *memory, uint64_t address, void *to, size_t length);
 int bl_memory_write(struct bl_memory *memory, uint64_t address, const void *from, size_t length);
+
+/*
+ * bl_memory_fill() - Put bytes of a file into the guest, as many as go at once; one thread at a time
+ * @fd: a file, read from @offset
+ *
+ * Return: bytes; 0: the file ends there; -1 with errno, EFAULT: a part of the range lies in no region
+ */
+ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length);
 
 /*
  * bl_memory_iovec() - Translate a range

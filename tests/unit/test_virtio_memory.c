@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_virtio_memory.c - guest memory: ranges that are checked, pages that are marked, pages that go back */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -207,6 +208,58 @@ static void a_private_page_becomes_the_files_again(void **state)
     machine_finish(&machine);
 }
 
+/* fill() - All of a range. Return: 0; what bl_memory_fill() said last, when it stopped early */
+static ssize_t fill(struct machine *machine, uint64_t address, int fd, uint64_t offset, uint64_t length)
+{
+    while (length) {
+        ssize_t n = bl_memory_fill(&machine->memory, address, fd, offset, length);
+
+        if (n <= 0)
+            return n < 0 ? n : 1;
+        address += (uint64_t)n;
+        offset += (uint64_t)n;
+        length -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static void files_fill_memory(void **state)
+{
+    enum { BYTES = 3 * PAGE + 11, SKIPPED = 5 };
+    uint8_t bytes[BYTES], got[BYTES];
+    struct bl_error err = BL_ERROR_INIT;
+    int file = memfd_create("file", MFD_CLOEXEC);
+
+    (void)state;
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (uint8_t)(i * 7 + 1);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, bytes, BYTES), BYTES);
+    for (enum bl_memory_sharing sharing = BL_MEMORY_SHARED; sharing <= BL_MEMORY_PRIVATE; sharing++) {
+        const uint64_t to = RAM_SEAM - PAGE - 3; /* across two regions, and aligned to nothing */
+        struct machine machine;
+
+        machine_init(&machine, sharing);
+        assert_int_equal(bl_memory_track(&machine.memory, &err), 0);
+        assert_int_equal(fill(&machine, to, file, SKIPPED, BYTES - SKIPPED), 0);
+        machine_get(&machine, to, got, BYTES - SKIPPED);
+        assert_memory_equal(got, bytes + SKIPPED, BYTES - SKIPPED);
+        /* The file of a private region is nobody's to write to; that of a shared one is the memory. */
+        assert_int_equal(pread(machine.fd, got, 1, (off_t)(RAM_SEAM - 1)), 1);
+        assert_int_equal(got[0], sharing == BL_MEMORY_SHARED ? bytes[SKIPPED + PAGE + 2] : 0);
+        /* Pages 2 before the seam to the one before it in the first region; three from it on in the second. */
+        assert_int_equal(bl_memory_take_dirty(&machine.memory, 0, (RAM_SEAM / PAGE - 1) / 64) >> (RAM_SEAM / PAGE - 2) % 64, 3);
+        assert_int_equal(bl_memory_take_dirty(&machine.memory, 1, 0), 7);
+
+        assert_int_equal(fill(&machine, 0, file, BYTES - 1, 2), 1); /* the file ends */
+        assert_int_equal(fill(&machine, RAM_LOW - 1, file, 0, 2), -1);
+        assert_int_equal(errno, EFAULT);
+        assert_int_equal(bl_memory_fill(&machine.memory, RAM_GAP, file, 0, 0), -1);
+        machine_finish(&machine);
+    }
+    close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +270,7 @@ int main(void)
         cmocka_unit_test(what_is_written_is_marked),
         cmocka_unit_test(whole_pages_go_back),
         cmocka_unit_test(a_private_page_becomes_the_files_again),
+        cmocka_unit_test(files_fill_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

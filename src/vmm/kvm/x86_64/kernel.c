@@ -7,8 +7,8 @@
  * That skips the boot loader's protocol, firmware, and the kernel's own decompression.
  *
  * The file may be the user's own (--kernel), so it is as hostile as a guest: each offset and length is checked against the file and
- * against memory before it is used, numbers of entries are bounded, and notes are walked with the room left in hand. Segments are
- * read straight into guest memory, without a copy in between.
+ * against memory before it is used, numbers of entries are bounded, and notes are walked with the room left in hand. Segments go
+ * straight into guest memory, without a copy in between.
  */
 #include "vmm/kvm/x86_64/kernel.h"
 
@@ -58,18 +58,14 @@ int bl_file_load(struct bl_memory *memory, uint64_t address, int fd, uint64_t of
                  struct bl_error *err)
 {
     while (length) {
-        struct iovec iov[BL_MEMORY_REGIONS_MAX];
-        int count = bl_memory_iovec(memory, address, length, iov, BL_MEMORY_REGIONS_MAX);
-        ssize_t n;
+        ssize_t n = bl_memory_fill(memory, address, fd, offset, length);
 
-        if (count < 0)
-            return bl_fail(err, BL_ENGINE, 0, "%s does not fit into the guest's memory", name);
-        n = preadv(fd, iov, count, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EFAULT)
+            return bl_fail(err, BL_ENGINE, 0, "%s does not fit into the guest's memory", name);
         if (n <= 0)
             return bl_fail(err, BL_ENGINE, n < 0 ? errno : 0, "read %s: it ends early", name);
-        bl_memory_mark(memory, address, (uint64_t)n);
         address += (uint64_t)n;
         offset += (uint64_t)n;
         length -= (uint64_t)n;
