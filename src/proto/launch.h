@@ -57,7 +57,7 @@ struct bl_launch {
     char *box_id;
     char *box_dir;     /* absolute */
     char *engine;      /* "auto", "kvm", "qemu" */
-    char *kernel;      /* absolute path of an uncompressed ELF kernel */
+    char *kernel;      /* absolute path of an ELF kernel with a PVH note, or of a bzImage */
     char *initramfs;   /* absolute path */
     char *kernel_args; /* appended to the command line; NULL: nothing */
     char *hostname;    /* NULL: "boxlite" */

@@ -44,7 +44,7 @@ struct bl_engine_config {
     const char *name; /* of the VM, for people who look at processes */
     unsigned int cpus;
     uint64_t memory_bytes;
-    const char *kernel;       /* path of an uncompressed ELF kernel */
+    const char *kernel;       /* path of an ELF kernel with a PVH note, or of a bzImage */
     const char *initramfs;    /* path */
     const char *command_line; /* what the product and the user want; the engine puts its own words before it; may be empty */
     /* The disk: the first file is the base; the last is the one that is written. Backing names in headers are not followed. */

@@ -50,9 +50,15 @@ static const Elf64_Shdr *read_only_data(const uint8_t *file, uint64_t size)
 bool bl_kernel_takes_devices(const char *path)
 {
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    return fd >= 0 && bl_kernel_takes_devices_fd(fd);
+}
+
+bool bl_kernel_takes_devices_fd(int fd)
+{
     struct stat status;
 
-    if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
         return false;
 
     size_t size = (size_t)status.st_size;

@@ -13,5 +13,7 @@
  * Return: false also for what is no ELF file that can be read
  */
 bool bl_kernel_takes_devices(const char *path);
+/* bl_kernel_takes_devices_fd() - The same, of a file that is open. */
+bool bl_kernel_takes_devices_fd(int fd);
 
 #endif

@@ -155,7 +155,7 @@ static void kernels_that_are_hostile(void **state)
         if (!strstr(err.message, says))                                                                                            \
             fail_msg("%s: %s", #change, err.message);                                                                              \
     } while (0)
-    REFUSED(file.header.e_ident[0] = 0, sizeof file, "no uncompressed ELF");
+    REFUSED(file.header.e_ident[0] = 0, sizeof file, "neither an ELF file");
     REFUSED(file.header.e_ident[EI_CLASS] = ELFCLASS32, sizeof file, "this processor");
     REFUSED(file.header.e_machine = EM_AARCH64, sizeof file, "this processor");
     REFUSED(file.header.e_phnum = 0, sizeof file, "program header");

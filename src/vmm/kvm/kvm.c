@@ -28,6 +28,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "vmm/bzimage.h"
 #include "vmm/kernel_file.h"
 #include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
@@ -84,20 +85,23 @@ static int load(struct bl_machine *machine, const struct bl_engine_config *confi
 {
     cleanup_close int kernel = open(config->kernel, O_RDONLY | O_CLOEXEC);
     cleanup_close int initramfs = open(config->initramfs, O_RDONLY | O_CLOEXEC);
+    cleanup_close int unpacked = -1;
     struct bl_arch_machine loaded = {
         .cpus = config->cpus,
         .memory_bytes = bl_memory_bytes(&machine->memory),
-        .kernel_fd = kernel,
         .initramfs_fd = initramfs,
         .kernel_name = config->kernel,
         .initramfs_name = config->initramfs,
         .command_line = config->command_line,
         .devices = BL_DEVICES_COUNT,
-        .devices_in_line = bl_kernel_takes_devices(config->kernel),
     };
 
     if (kernel < 0 || initramfs < 0)
         return bl_fail(err, BL_ENGINE, errno, "open %s", kernel < 0 ? config->kernel : config->initramfs);
+    if (bl_bzimage_unpack(kernel, config->kernel, &unpacked, err) < 0)
+        return -1;
+    loaded.kernel_fd = unpacked < 0 ? kernel : unpacked;
+    loaded.devices_in_line = bl_kernel_takes_devices_fd(loaded.kernel_fd);
     return bl_arch_load(&machine->memory, &loaded, boot, err);
 }
 

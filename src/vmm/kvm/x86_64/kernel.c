@@ -139,8 +139,7 @@ static int load_segment(struct bl_memory *memory, const struct source *source, c
 static int check_header(const Elf64_Ehdr *header, const struct source *source, struct bl_error *err)
 {
     if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-        return bl_fail(err, BL_ENGINE, 0,
-                       "the kernel %s is no uncompressed ELF file; scripts/extract-vmlinux makes one of a bzImage", source->name);
+        return bl_fail(err, BL_ENGINE, 0, "the kernel %s is neither an ELF file (vmlinux) nor a bzImage (vmlinuz)", source->name);
     if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB || header->e_machine != EM_X86_64)
         return bl_fail(err, BL_ENGINE, 0, "the kernel %s is not for this processor (x86-64)", source->name);
     if (header->e_phentsize != sizeof(Elf64_Phdr) || !header->e_phnum || header->e_phnum > SEGMENTS_MAX)
