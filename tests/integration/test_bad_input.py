@@ -187,7 +187,7 @@ def runtime_without(tmp_path, *missing):
 
 
 def test_missing_parts(boxlite, tmp_path):
-    box = boxlite.ok("create", "busybox").strip()
+    box = boxlite.ok("create", "--engine", "qemu", "busybox").strip()  # the one with a part that is not ours
     boxlite.fails("start", box, env={"BOXLITE_QEMU": "/nowhere/qemu"}, says="/nowhere/qemu")
     boxlite.fails("start", box, env={"PATH": "/nowhere", "BOXLITE_QEMU": ""}, says="qemu-system-x86")
     runtime = runtime_without(tmp_path, "guest/*/vmlinux")

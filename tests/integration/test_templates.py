@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_templates.py - starts that go on from a saved machine: a box is a box all the same, and no start fails because of one
 
-What a start did with a template stands in its box's shim.log.
+What a start did with a template stands in its box's shim.log. Only QEMU's machines are saved today, so the boxes here are QEMU's,
+whatever engine the others are tested on.
 """
 import json
 import os
@@ -9,7 +10,15 @@ import re
 import resource
 import time
 
+import pytest
+
 KEPT, WENT_ON, NOT_RESTORED, DAMAGED = "kept as a template", "went on from the template", "can't be restored", "is damaged"
+
+
+@pytest.fixture
+def boxlite(boxlite):
+    boxlite.environment["BOXLITE_ENGINE"] = "qemu"
+    return boxlite
 
 
 def log(home, box):

@@ -14,6 +14,8 @@
 #include "vmm/engine.h"
 #include "vmm/kvm/kvm.h"
 
+#define DEADLINE_MS 240000 /* far more than a boot takes, on a busy machine too */
+
 static int code = 1;
 
 static void on_log(enum bl_log_level level, const char *line, void *data)
@@ -90,7 +92,7 @@ int main(int argc, char **argv)
 
     struct bl_timer deadline = {.expired = on_deadline, .data = engine};
 
-    bl_timer_set(&loop, &deadline, bl_deadline_in(60000));
+    bl_timer_set(&loop, &deadline, bl_deadline_in(DEADLINE_MS));
     bl_loop_run(&loop);
     on_console(&source, 0);
     bl_engine_free(engine);
