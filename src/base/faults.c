@@ -245,6 +245,26 @@ static int fcntl_or_fail(int fd, int command, ...)
     return BL_FAULT(name) == BL_FAULT_FAIL ? -1 : fcntl(fd, command, argument);
 }
 
+static ssize_t preadv2_or_fail(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    enum bl_fault fault = BL_FAULT("preadv2");
+    const struct iovec short_part = {.iov_base = parts->iov_base, .iov_len = 1};
+
+    if (fault == BL_FAULT_SHORT && parts->iov_len)
+        return bl_os_preadv2(fd, &short_part, 1, offset, flags);
+    return fault == BL_FAULT_FAIL ? -1 : bl_os_preadv2(fd, parts, count, offset, flags);
+}
+
+static ssize_t pwritev_or_fail(int fd, const struct iovec *parts, int count, off_t offset)
+{
+    enum bl_fault fault = BL_FAULT("pwritev");
+    const struct iovec short_part = {.iov_base = parts->iov_base, .iov_len = 1};
+
+    if (fault == BL_FAULT_SHORT && parts->iov_len)
+        return pwritev(fd, &short_part, 1, offset);
+    return fault == BL_FAULT_FAIL ? -1 : pwritev(fd, parts, count, offset);
+}
+
 CALL(int, openat2, -1, bl_os_openat2, (dir_fd, path, how, size), int dir_fd, const char *path, const struct open_how *how,
      size_t size)
 CALL(int, access, -1, access, (path, mode), const char *path, int mode)
@@ -253,9 +273,11 @@ CALL(int, stat, -1, stat, (path, status), const char *path, struct stat *status)
 CALL(int, fstat, -1, fstat, (fd, status), int fd, struct stat *status)
 CALL(int, fstatat, -1, fstatat, (dir_fd, path, status, flags), int dir_fd, const char *path, struct stat *status, int flags)
 CALL(int, fstatfs, -1, fstatfs, (fd, status), int fd, struct statfs *status)
+CALL(int, fstatvfs, -1, fstatvfs, (fd, status), int fd, struct statvfs *status)
 CALL(int, mkdir, -1, mkdir, (path, mode), const char *path, mode_t mode)
 CALL(int, mkdirat, -1, mkdirat, (dir_fd, path, mode), int dir_fd, const char *path, mode_t mode)
 CALL(int, mknodat, -1, mknodat, (dir_fd, path, mode, device), int dir_fd, const char *path, mode_t mode, dev_t device)
+CALL(int, mkfifoat, -1, mkfifoat, (dir_fd, path, mode), int dir_fd, const char *path, mode_t mode)
 CALL(int, linkat, -1, linkat, (from_fd, from, to_fd, to, flags), int from_fd, const char *from, int to_fd, const char *to,
      int flags)
 CALL(int, symlinkat, -1, symlinkat, (target, dir_fd, path), const char *target, int dir_fd, const char *path)
@@ -325,9 +347,11 @@ const struct bl_os bl_os = {
     .fstat = fstat_or_fail,
     .fstatat = fstatat_or_fail,
     .fstatfs = fstatfs_or_fail,
+    .fstatvfs = fstatvfs_or_fail,
     .mkdir = mkdir_or_fail,
     .mkdirat = mkdirat_or_fail,
     .mknodat = mknodat_or_fail,
+    .mkfifoat = mkfifoat_or_fail,
     .linkat = linkat_or_fail,
     .symlinkat = symlinkat_or_fail,
     .readlinkat = readlinkat_or_fail,
@@ -344,6 +368,8 @@ const struct bl_os bl_os = {
     .write = write_or_fail,
     .pread = pread_or_fail,
     .pwrite = pwrite_or_fail,
+    .preadv2 = preadv2_or_fail,
+    .pwritev = pwritev_or_fail,
     .lseek = lseek_or_fail,
     .ftruncate = ftruncate_or_fail,
     .fallocate = fallocate_or_fail,

@@ -2,9 +2,10 @@
 /*
  * os.h - the one table through which the runtime asks the operating system
  *
- * Every call of base, core and image that can fail for reasons outside of the program (no space, a broken disk, too many open
+ * Every call of base, core, disk and image that can fail for reasons outside of the program (no space, a broken disk, too many open
  * files, no memory, a signal) is written bl_os.openat(...), and a test makes each of them fail in turn (tests/torture). A call that
- * is not in the table yet is added here and in faults.c.
+ * is not in the table yet is added here and in faults.c. scripts/check-calls finds those that go past it, and lists the few that do
+ * so for a reason.
  *
  * In an ordinary build the table is a constant, so what is compiled is the call itself. A build with -Dcrash_points=true has the
  * table of faults.c instead, whose entries fail where BOXLITE_FAULT_AT says.
@@ -33,7 +34,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,6 +47,11 @@ struct open_how;
 static inline int bl_os_openat2(int dir_fd, const char *path, const struct open_how *how, size_t size)
 {
     return (int)syscall(SYS_openat2, dir_fd, path, how, size);
+}
+
+static inline ssize_t bl_os_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    return syscall(SYS_preadv2, fd, parts, (long)count, (long)offset, 0L, flags); /* 0: no half of it is left */
 }
 
 static inline pid_t bl_os_clone3(struct clone_args *args, size_t size)
@@ -73,9 +81,11 @@ struct bl_os {
     int (*fstat)(int fd, struct stat *status);
     int (*fstatat)(int dir_fd, const char *path, struct stat *status, int flags);
     int (*fstatfs)(int fd, struct statfs *status);
+    int (*fstatvfs)(int fd, struct statvfs *status);
     int (*mkdir)(const char *path, mode_t mode);
     int (*mkdirat)(int dir_fd, const char *path, mode_t mode);
     int (*mknodat)(int dir_fd, const char *path, mode_t mode, dev_t device);
+    int (*mkfifoat)(int dir_fd, const char *path, mode_t mode);
     int (*linkat)(int from_fd, const char *from, int to_fd, const char *to, int flags);
     int (*symlinkat)(const char *target, int dir_fd, const char *path);
     ssize_t (*readlinkat)(int dir_fd, const char *path, char *target, size_t size);
@@ -93,6 +103,8 @@ struct bl_os {
     ssize_t (*write)(int fd, const void *bytes, size_t length);
     ssize_t (*pread)(int fd, void *bytes, size_t length, off_t offset);
     ssize_t (*pwrite)(int fd, const void *bytes, size_t length, off_t offset);
+    ssize_t (*preadv2)(int fd, const struct iovec *parts, int count, off_t offset, int flags);
+    ssize_t (*pwritev)(int fd, const struct iovec *parts, int count, off_t offset);
     off_t (*lseek)(int fd, off_t offset, int whence);
     int (*ftruncate)(int fd, off_t length);
     int (*fallocate)(int fd, int mode, off_t offset, off_t length);
@@ -147,9 +159,11 @@ __attribute__((unused)) static const struct bl_os bl_os = {
     .fstat = fstat,
     .fstatat = fstatat,
     .fstatfs = fstatfs,
+    .fstatvfs = fstatvfs,
     .mkdir = mkdir,
     .mkdirat = mkdirat,
     .mknodat = mknodat,
+    .mkfifoat = mkfifoat,
     .linkat = linkat,
     .symlinkat = symlinkat,
     .readlinkat = readlinkat,
@@ -166,6 +180,8 @@ __attribute__((unused)) static const struct bl_os bl_os = {
     .write = write,
     .pread = pread,
     .pwrite = pwrite,
+    .preadv2 = bl_os_preadv2,
+    .pwritev = pwritev,
     .lseek = lseek,
     .ftruncate = ftruncate,
     .fallocate = fallocate,

@@ -264,7 +264,7 @@ static int make_other(struct bl_tree_sink *sink, const char *name, const struct 
     if (make_way(sink, name) < 0)
         return -1;
     if (entry->type == BL_ENTRY_SYMLINK ? bl_os.symlinkat(entry->link, sink->parent_fd, name) < 0
-                                        : mkfifoat(sink->parent_fd, name, entry->mode & 0777) < 0)
+                                        : bl_os.mkfifoat(sink->parent_fd, name, entry->mode & 0777) < 0)
         return -1;
     bl_os.utimensat(sink->parent_fd, name, times, AT_SYMLINK_NOFOLLOW);
     return 0;

@@ -167,7 +167,7 @@ static void look_at_space(struct doctor *doctor)
 {
     struct statvfs room;
 
-    if (fstatvfs(doctor->runtime->home_fd, &room) < 0) {
+    if (bl_os.fstatvfs(doctor->runtime->home_fd, &room) < 0) {
         tell(doctor, BL_LEVEL_NOTE, "space", NULL, "the room in %s can't be told: %s", doctor->runtime->home, strerror(errno));
         return;
     }

@@ -42,9 +42,9 @@ struct outcome {
 /* write_map() - A file of /proc that takes one write. Return: 0; -1 with errno */
 static int write_map(const char *path, const char *text, size_t length)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = bl_os.open(path, O_WRONLY | O_CLOEXEC);
 
-    return fd < 0 || write(fd, text, length) != (ssize_t)length ? -1 : 0;
+    return fd < 0 || bl_os.write(fd, text, length) != (ssize_t)length ? -1 : 0;
 }
 
 /* try_in_child() - @map: the line for uid_map, made before the fork */
@@ -76,7 +76,7 @@ enum bl_userns_step bl_userns_try(int *error)
 
     if (child == 0) {
         outcome = try_in_child(map, length);
-        _exit(write(ends[1], &outcome, sizeof outcome) != sizeof outcome);
+        _exit(bl_os.write(ends[1], &outcome, sizeof outcome) != sizeof outcome);
     }
     *error = errno;
     close(ends[1]);
@@ -89,7 +89,7 @@ enum bl_userns_step bl_userns_try(int *error)
         n = bl_os.read(said, &outcome, sizeof outcome);
     while (n < 0 && errno == EINTR);
     /* ECHILD: the host program ignores SIGCHLD, or was faster. What the child said counts. */
-    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+    while (bl_os.waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;
     *error = n == sizeof outcome ? outcome.error : EIO;
     return n == sizeof outcome ? outcome.step : BL_USERNS_TRY;

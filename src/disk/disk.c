@@ -10,15 +10,16 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/os.h"
 #include "disk/layer.h"
 
 /* check_file() - Whether a descriptor is what is asked of one. Return: 0; -1 with @err */
 static int check_file(int fd, bool writable, struct bl_error *err)
 {
     struct stat status;
-    int flags = fcntl(fd, F_GETFL);
+    int flags = bl_os.fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fstat(fd, &status) < 0)
+    if (flags < 0 || bl_os.fstat(fd, &status) < 0)
         return bl_fail(err, BL_STORAGE, errno, "open a disk: look at a file of it");
     if (!S_ISREG(status.st_mode))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "open a disk: a file of it is no regular one");
@@ -31,7 +32,7 @@ static int open_raw(struct bl_layer *layer, struct bl_error *err)
 {
     struct stat status;
 
-    if (fstat(layer->file.fd, &status) < 0)
+    if (bl_os.fstat(layer->file.fd, &status) < 0)
         return bl_fail(err, BL_STORAGE, errno, "look at a raw disk file");
     layer->bytes = ((uint64_t)status.st_size + BL_DISK_SECTOR_BYTES - 1) & ~(uint64_t)(BL_DISK_SECTOR_BYTES - 1);
     return 0;

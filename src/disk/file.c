@@ -5,31 +5,52 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
-static ssize_t preadv_nowait(int fd, const struct iovec *iov, int count, off_t offset)
+#include "base/os.h"
+
+static ssize_t read_vector(int fd, const struct iovec *iov, int count, off_t offset)
 {
-    return preadv2(fd, iov, count, offset, RWF_NOWAIT);
+    return bl_os.preadv2(fd, iov, count, offset, 0);
+}
+
+static ssize_t read_vector_nowait(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    return bl_os.preadv2(fd, iov, count, offset, RWF_NOWAIT);
+}
+
+static ssize_t write_vector(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    return bl_os.pwritev(fd, iov, count, offset);
+}
+
+static int flush(int fd)
+{
+    return bl_os.fdatasync(fd);
+}
+
+static int set_length(int fd, off_t length)
+{
+    return bl_os.ftruncate(fd, length);
 }
 
 static int punch(int fd, off_t offset, off_t length)
 {
-    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    return bl_os.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
 static int zero(int fd, off_t offset, off_t length, bool unmap)
 {
     if (unmap)
         return punch(fd, offset, length);
-    return fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+    return bl_os.fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
 const struct bl_disk_calls bl_disk_system_calls = {
-    .preadv = preadv,
-    .preadv_nowait = preadv_nowait,
-    .pwritev = pwritev,
-    .fdatasync = fdatasync,
-    .ftruncate = ftruncate,
+    .preadv = read_vector,
+    .preadv_nowait = read_vector_nowait,
+    .pwritev = write_vector,
+    .fdatasync = flush,
+    .ftruncate = set_length,
     .punch = punch,
     .zero = zero,
 };
@@ -153,7 +174,7 @@ int bl_disk_file_write(const struct bl_disk_file *file, const void *bytes, size_
 
 bool bl_disk_file_hole(const struct bl_disk_file *file, uint64_t offset, uint64_t length)
 {
-    off_t data = lseek(file->fd, (off_t)offset, SEEK_DATA);
+    off_t data = bl_os.lseek(file->fd, (off_t)offset, SEEK_DATA);
 
     return data < 0 ? errno == ENXIO : (uint64_t)data >= offset + length;
 }

@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "disk/image.h"
 
 #define SLICE_BYTES_MOST     4096u
@@ -236,7 +237,7 @@ int bl_qcow2_open(struct bl_qcow2 *image, struct bl_error *err)
     struct stat status;
     uint64_t reftable_clusters = 0, slices;
 
-    if (fstat(image->file.fd, &status) < 0)
+    if (bl_os.fstat(image->file.fd, &status) < 0)
         return bl_fail(err, BL_STORAGE, errno, "look at a qcow2 file");
     image->file_bytes = (uint64_t)status.st_size;
     if (read_header(image, &reftable_clusters, err) < 0 || load_table(image, &image->l1, "L1 table", err) < 0)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/os.h"
 #include "disk/file.h"
 
 #define USED_START      100
@@ -26,7 +27,7 @@ static int set(int fd, short type, off_t start, off_t length)
 {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
 
-    return fcntl(fd, F_OFD_SETLK, &lock);
+    return bl_os.fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 static int set_all(int fd, off_t start, unsigned int permissions)
@@ -45,7 +46,7 @@ static int look(int fd, off_t start, unsigned int permissions)
 
         if (!(permissions & 1u << i))
             continue;
-        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        if (bl_os.fcntl(fd, F_OFD_GETLK, &lock) < 0)
             return -1;
         if (lock.l_type != F_UNLCK)
             return 1;

@@ -31,7 +31,7 @@ FITTING = {
     errno.ENOMEM: MEMORY + ("poll", "epoll_wait", "epoll_ctl", "execve", "sqlite-mmap", "fork", "dlopen"),
     errno.EMFILE: ("open", "open-proc", "openat", "openat2", "opendir", "fdopendir", "socket", "pipe2", "eventfd", "epoll_create1", "memfd_create",
                    "pidfd_open", "fcntl-dup", "dup2", "sqlite-open"),
-    errno.ENOSPC: ("open-create", "openat-create", "mkdir", "mkdirat", "mknodat", "linkat", "symlinkat", "renameat", "write", "pwrite",
+    errno.ENOSPC: ("open-create", "openat-create", "mkdir", "mkdirat", "mknodat", "mkfifoat", "pwritev", "linkat", "symlinkat", "renameat", "write", "pwrite",
                    "ftruncate", "fallocate", "fdatasync", "sqlite-write", "sqlite-pwrite", "sqlite-ftruncate"),
     errno.ENOLCK: ("fcntl-look", "fcntl-lock", "fcntl-wait", "flock"),
     errno.EAGAIN: ("clone3", "pthread_create"),
@@ -43,10 +43,14 @@ ERRNO = {call: number for number, calls in FITTING.items() for call in calls}
 # Calls that a signal can interrupt on a local file system, and those that can move less than they were asked to.
 INTERRUPTED = ("read", "write", "fcntl-wait", "flock", "poll", "epoll_wait", "connect", "send", "recv", "getrandom", "waitid", "waitpid",
                "fallocate", "sqlite-read", "sqlite-write")
-SHORTENED = ("read", "write", "pread", "pwrite", "send", "recv", "sqlite-read", "sqlite-write", "sqlite-pread", "sqlite-pwrite")
+SHORTENED = ("read", "write", "pread", "pwrite", "preadv2", "pwritev", "send", "recv", "sqlite-read", "sqlite-write", "sqlite-pread", "sqlite-pwrite")
 
 # site: or the name of a call, for all of that name; visit: which of its passes fails, 0 for each; how: an errno, or SHORT
 Fault = collections.namedtuple("Fault", "call site visit how")
+
+
+def sites(log):
+    return {tuple(line.split()) for line in log.splitlines()}
 
 
 def faults_of(log, every=False):
