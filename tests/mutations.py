@@ -10,6 +10,7 @@ import collections
 Mutation = collections.namedtuple("Mutation", "what file old new program test")
 
 START, JUDGE, REAPER, IDENTITY = "test_core_start", "test_core_judge", "test_core_reaper", "test_core_identity"
+REUSE = "test_pid_reuse"  # of tests/torture, the only one that is no program of its own
 
 TABLE = [Mutation(*row) for row in (
     ("the shim gets an empty argv", "core/spawn.c",
@@ -49,6 +50,9 @@ TABLE = [Mutation(*row) for row in (
     ("the identity ignores the start time", "core/identity.c",
      "if (ticks != process->start_ticks)", "if (ticks != process->start_ticks && false)",
      IDENTITY, "start_time_and_boot_overrule_looks"),
+    ("a double that bears the recorded pid is taken for the shim", "core/identity.c",
+     "if (ticks != process->start_ticks)", "if (ticks != process->start_ticks && false)",
+     REUSE, "test_forced_pid_reuse"),
     ("the reaper is switched off", "core/reaper.c",
      "                    reap(reaper, child);\n", "                    break;\n",
      REAPER, "released_children_are_reaped_all_the_same"),
@@ -67,6 +71,9 @@ TABLE = [Mutation(*row) for row in (
     ("a recorded pid is believed", "core/judge.c",
      "switch (bl_process_check(&shim, id)) {", "switch (shim.pid ? BL_IDENTITY_SAME : BL_IDENTITY_OTHER) {",
      JUDGE, "a_reused_pid_is_another_process"),
+    ("a stranger that bears the recorded pid is taken for the shim", "core/judge.c",
+     "switch (bl_process_check(&shim, id)) {", "switch (shim.pid ? BL_IDENTITY_SAME : BL_IDENTITY_OTHER) {",
+     REUSE, "test_forced_pid_reuse"),
     ("a shim without its lock is taken for dead", "core/judge.c",
      "switch (bl_process_check(&shim, id)) {", "switch (shim.pid < 0 ? BL_IDENTITY_SAME : BL_IDENTITY_OTHER) {",
      JUDGE, "lock_lost_but_alive"),
