@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/os.h"
 
 #define EVENTS_AT_ONCE 16
@@ -264,6 +266,29 @@ void bl_child_release(struct bl_reaper *reaper, struct bl_child *child)
     pthread_mutex_lock(&reaper->lock);
     child->owners--;
     reap(reaper, child);
+    drop_unowned(reaper);
+    pthread_mutex_unlock(&reaper->lock);
+}
+
+void bl_reaper_await(struct bl_reaper *reaper, pid_t pid, int64_t deadline)
+{
+    struct pollfd ended = {.fd = -1, .events = POLLIN};
+
+    pthread_mutex_lock(&reaper->lock);
+    for (const struct bl_child *child = reaper->children; child && ended.fd < 0; child = child->next)
+        if (child->pid == pid && child->state == BL_CHILD_ALIVE)
+            ended.fd = bl_os.fcntl(child->pidfd, F_DUPFD_CLOEXEC, 0);
+    pthread_mutex_unlock(&reaper->lock);
+    if (ended.fd < 0)
+        return;
+    while (bl_os.poll(&ended, 1, bl_deadline_left(deadline)) < 0 && errno == EINTR)
+        ;
+    close(ended.fd);
+    pthread_mutex_lock(&reaper->lock);
+    for (struct bl_child *child = reaper->children; child; child = child->next) {
+        if (child->pid == pid)
+            reap(reaper, child);
+    }
     drop_unowned(reaper);
     pthread_mutex_unlock(&reaper->lock);
 }

@@ -14,6 +14,7 @@
 #define BL_CORE_REAPER_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -44,6 +45,14 @@ struct bl_child *bl_reaper_register(struct bl_reaper *reaper, pid_t pid, int pid
 /* bl_child_status() - Whether it ended. @status: as of waitpid(), set when it ENDED; may be NULL */
 enum bl_child_state bl_child_status(struct bl_reaper *reaper, struct bl_child *child, int *status);
 void bl_child_release(struct bl_reaper *reaper, struct bl_child *child);
+/*
+ * bl_reaper_await() - Wait for the end of a child that is about to end, and see that it is no zombie
+ * @deadline: as of bl_deadline_in()
+ *
+ * The thread does that too, in its own time; who has ended a child and tells so does not depend on it. A process that is not
+ * watched is none of ours, and not waited for.
+ */
+void bl_reaper_await(struct bl_reaper *reaper, pid_t pid, int64_t deadline);
 /* bl_reaper_count() - Children that are watched, or whose status is kept for an owner. */
 size_t bl_reaper_count(struct bl_reaper *reaper);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "core/control.h"
@@ -20,6 +21,8 @@
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
+
+#define DEATH_WAIT_MS 30000 /* how long the kernel may take to end a process that ends already */
 
 int bl_runtime_check(const struct bl_runtime *runtime, struct bl_error *err)
 {
@@ -171,8 +174,13 @@ int bl_runtime_stop_attached(struct bl_runtime *runtime, int64_t grace_ms, struc
 
         list = attached->next;
         /* A life of the box that somebody else began since is theirs. */
-        if (bl_process_check(&attached->shim, attached->id) == BL_IDENTITY_SAME &&
-            bl_box_stop(runtime, attached->id, asked_grace, -1, &why) < 0 && why.code != BL_NOT_FOUND) {
+        enum bl_identity identity = bl_process_check(&attached->shim, attached->id);
+
+        /* One that ends already shows no name any more, but is not gone before its pidfd says so. */
+        if (identity == BL_IDENTITY_OTHER)
+            bl_reaper_await(runtime->reaper, attached->shim.pid, bl_deadline_in(DEATH_WAIT_MS));
+        if (identity == BL_IDENTITY_SAME && bl_box_stop(runtime, attached->id, asked_grace, -1, &why) < 0 &&
+            why.code != BL_NOT_FOUND) {
             bl_log(BL_LOG_WARN, "box %s: %s", attached->id, why.message);
             if (!failed && err)
                 *err = why;

@@ -197,6 +197,7 @@ int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const 
             return -1;
     }
     BL_CRASH_POINT("stop:shim-gone");
+    bl_reaper_await(runtime->reaper, verdict->pid, bl_deadline_in(0));
     if (bl_disk_lock_wait(runtime->boxes_fd, record->id, bl_deadline_in(DISK_WAIT_MS), cancel_fd, err) < 0)
         return -1;
     BL_CRASH_POINT("stop:disk-free");

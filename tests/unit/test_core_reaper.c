@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "core/reaper.h"
 
 #define CHILDREN 16
@@ -236,6 +237,31 @@ static void shutdown_from_four_threads_waits_for_no_child(void **state)
     no_children();
 }
 
+/* The thread may be late, or over: who waits for an end reaps. */
+static void who_awaits_an_end_sees_no_zombie(void **state)
+{
+    struct bl_reaper *reaper = make_reaper();
+    struct made child = make(0), lives = make(0);
+
+    (void)state;
+    bl_child_release(reaper, bl_reaper_register(reaper, child.pid, child.pidfd, NULL));
+    bl_child_release(reaper, bl_reaper_register(reaper, lives.pid, lives.pidfd, NULL));
+    bl_reaper_shutdown(reaper);
+    bl_close_fd(&child.hold);
+    bl_reaper_await(reaper, child.pid, bl_deadline_in(WAIT_MS));
+    assert_int_equal(kill(child.pid, 0), -1);
+    assert_int_equal(bl_reaper_count(reaper), 1);
+    /* One that lives is left, and a process that is not watched is not waited for. */
+    bl_reaper_await(reaper, lives.pid, bl_deadline_in(0));
+    bl_reaper_await(reaper, getpid(), BL_NEVER);
+    assert_int_equal(bl_reaper_count(reaper), 1);
+    finish(&lives);
+    close(child.pidfd);
+    close(lives.pidfd);
+    bl_reaper_free(reaper);
+    no_children();
+}
+
 static void the_thread_hears_no_signal(void **state)
 {
     struct bl_reaper *reaper = make_reaper();
@@ -272,7 +298,7 @@ int main(void)
         cmocka_unit_test(the_status_is_kept_for_its_owner),    cmocka_unit_test(released_children_are_reaped_all_the_same),
         cmocka_unit_test(only_registered_children_are_reaped), cmocka_unit_test(a_child_that_somebody_else_reaped_is_lost),
         cmocka_unit_test(registering_twice_is_one_child),      cmocka_unit_test(shutdown_from_four_threads_waits_for_no_child),
-        cmocka_unit_test(the_thread_hears_no_signal),
+        cmocka_unit_test(the_thread_hears_no_signal),          cmocka_unit_test(who_awaits_an_end_sees_no_zombie),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
