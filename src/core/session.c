@@ -52,8 +52,9 @@ struct bl_session {
     uint32_t unread[BL_CHANNEL_COUNT];      /* bytes the caller has not consumed */
     uint32_t owed_credit[BL_CHANNEL_COUNT]; /* bytes consumed that the box was not told of */
     bool output_ended[BL_CHANNEL_COUNT];
-    bool held;   /* the caller had no room for output: frames wait in `in`, and nothing more is read */
-    bool broken; /* memory ran out for something that must be sent */
+    bool held;      /* the caller had no room for output: frames wait in `in`, and nothing more is read */
+    bool broken;    /* memory ran out for something that must be sent */
+    int send_error; /* errno of a failed send: what the box said before is still to be read, and nothing more is sent */
 };
 
 /* wait_for_shim_end() - Give a shim that closed its connections the moment it takes to die, so that the cause can be told. */
@@ -67,8 +68,13 @@ static void wait_for_shim_end(const struct bl_verdict *verdict)
         ;
 }
 
-/* explain_end() - The connection ended before the command did: how did the box? Return: always -1 */
-static int explain_end(struct bl_session *session, struct bl_error *err)
+/*
+ * explain_end() - The connection ended before the command did: how did the box?
+ * @error: errno of what failed on the connection, 0 for its plain end
+ *
+ * Return: always -1
+ */
+static int explain_end(struct bl_session *session, int error, struct bl_error *err)
 {
     cleanup_record struct bl_record record = {0};
     struct bl_verdict verdict;
@@ -84,7 +90,8 @@ static int explain_end(struct bl_session *session, struct bl_error *err)
             return -1;
     }
     if (verdict.runs && !verdict.busy)
-        return bl_fail(err, BL_RPC_TRANSPORT, 0, "the host process of box %s closed the connection", session->id);
+        return error ? bl_fail(err, BL_RPC_TRANSPORT, error, "talk to the host process of box %s", session->id)
+                     : bl_fail(err, BL_RPC_TRANSPORT, 0, "the host process of box %s closed the connection", session->id);
 
     /* While another program stops the box, its record waits for that program; the report is there already. */
     struct bl_report report = {0};
@@ -110,24 +117,25 @@ static void queue(struct bl_session *session, enum bl_frame_type type, uint16_t 
         session->broken = true;
 }
 
-/* flush() - Send what the socket takes. Return: 0; -1: the connection is gone, and what was to be sent with it */
-static int flush(struct bl_session *session)
+/* flush() - Send what the socket takes; nothing any more after a failure. */
+static void flush(struct bl_session *session)
 {
+    if (session->send_error)
+        bl_buffer_clear(&session->out);
     while (session->out.length) {
         ssize_t n = bl_os.send(session->fd, bl_buffer_data(&session->out), session->out.length, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
-            return 0;
+            return;
         if (n < 0) {
-            /* What is left would keep the caller polling for POLLOUT, of which a dead connection has always some. */
+            session->send_error = errno;
             bl_buffer_clear(&session->out);
-            return -1;
+            return;
         }
         bl_buffer_consume(&session->out, (size_t)n);
     }
-    return 0;
 }
 
 static bool takes_more(const struct bl_session *session)
@@ -259,7 +267,8 @@ int bl_session_fd(const struct bl_session *session)
 
 short bl_session_poll_events(const struct bl_session *session)
 {
-    return (short)(POLLIN | (session->out.length ? POLLOUT : 0));
+    /* After a failed send the next step is due at once, and it is the last, unless frames are held: then it would be in vain. */
+    return (short)(POLLIN | (session->out.length || (session->send_error && !session->held) ? POLLOUT : 0));
 }
 
 int bl_session_step(struct bl_session *session, struct bl_error *err)
@@ -280,10 +289,10 @@ int bl_session_step(struct bl_session *session, struct bl_error *err)
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && errno == EAGAIN)
+        if (n < 0 && errno == EAGAIN && !session->send_error)
             break;
         if (n <= 0)
-            return explain_end(session, err);
+            return explain_end(session, n == 0 ? 0 : errno == EAGAIN ? session->send_error : errno, err);
         bl_buffer_commit(&session->in, (size_t)n);
         if (take_frames(session, err) < 0)
             return -1;
@@ -474,10 +483,12 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
     *out = NULL;
     if (bl_runtime_check(runtime, err) < 0)
         return -1;
+    errno = 0;
     if (open->kind == BL_OPEN_WORKLOAD || bl_open_encode(&payload, open) < 0)
-        return bl_fail(err, BL_INVALID_ARGUMENT, 0,
-                       "the command, its environment and its paths are too long: at most %d bytes are possible",
-                       BL_FRAME_PAYLOAD_MAX);
+        return errno == ENOMEM ? bl_fail_memory(err)
+                               : bl_fail(err, BL_INVALID_ARGUMENT, 0,
+                                         "the command, its environment and its paths are too long: at most %d bytes are possible",
+                                         BL_FRAME_PAYLOAD_MAX);
     if (make_session(runtime, name, true, events, data, out, err) < 0)
         return -1;
     (*out)->takes_input = open->kind == BL_OPEN_COPY_IN || (open->kind == BL_OPEN_EXEC && open->use_stdin);

@@ -4,6 +4,7 @@
  *
  * The box's lock is held by a child, so the box counts as running; control.sock is ours.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -302,6 +303,28 @@ static void nothing_is_to_be_sent_to_who_is_gone(void **state)
     assert_int_equal(told.output[BL_CHANNEL_STDOUT].length, 1);
 }
 
+/* What could not be sent will never be answered: the session ends at its next step, which is due at once, and says what failed. */
+static void what_can_not_be_sent_ends_it(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    open_session(false);
+    greet();
+    reply(BL_FRAME_OPENED, 0, 1, NULL, 0);
+    assert_int_equal(bl_session_step(session, &err), 1);
+    assert_int_equal(bl_session_poll_events(session), POLLIN);
+    assert_int_equal(shutdown(peer, SHUT_RD), 0);
+    reply(BL_FRAME_DATA, BL_CHANNEL_STDOUT, 1, "x", 1);
+    bl_session_signal(session, 10);
+    assert_int_equal(bl_session_poll_events(session), POLLIN | POLLOUT);
+    while (bl_session_step(session, &err) > 0)
+        assert_int_equal(bl_session_poll_events(session), POLLIN | POLLOUT);
+    assert_int_equal(err.code, BL_RPC_TRANSPORT);
+    assert_int_equal(err.sys_errno, EPIPE);
+    assert_int_equal(told.output[BL_CHANNEL_STDOUT].length, 1); /* what it said before was heard */
+}
+
 static void input_stops_at_the_window_and_goes_on_with_credit(void **state)
 {
     static uint8_t bytes[BL_WINDOW_BYTES + 100];
@@ -515,6 +538,7 @@ int main(void)
         WITH_A_BOX(a_command_from_open_to_exit),
         WITH_A_BOX(output_waits_for_room),
         WITH_A_BOX(nothing_is_to_be_sent_to_who_is_gone),
+        WITH_A_BOX(what_can_not_be_sent_ends_it),
         WITH_A_BOX(input_stops_at_the_window_and_goes_on_with_credit),
         WITH_A_BOX(credit_comes_only_for_what_was_consumed),
         WITH_A_BOX(frames_out_of_turn_end_it),
