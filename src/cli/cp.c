@@ -57,7 +57,7 @@ static int run(struct bl_cli *cli, void *data)
     struct side cleanup_side to = {0};
 
     if (parse_side(cli->operands.list[0], &from) < 0 || parse_side(cli->operands.list[1], &to) < 0)
-        return BL_EXIT_FAILURE;
+        return bl_cli_fail_memory(cli);
     if (!from.box == !to.box)
         return bl_cli_usage(cli, from.box ? "only one side may be in a box; between two: boxlite cp A:PATH - | boxlite cp - B:PATH"
                                           : "one side must be in a box, written BOX:PATH");

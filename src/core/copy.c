@@ -39,10 +39,13 @@ static int take_entry(struct bl_entry_reader *reader, struct bl_error *err)
 {
     struct bl_entry entry;
     size_t used = 0;
+
+    errno = 0;
+
     int found = bl_entry_decode(bl_buffer_data(&reader->in), reader->in.length, &entry, &used);
 
     if (found < 0)
-        return bl_fail(err, BL_RPC, 0, "the box sent what is no entry of a copy");
+        return errno == ENOMEM ? bl_fail_memory(err) : bl_fail(err, BL_RPC, 0, "the box sent what is no entry of a copy");
     if (!found)
         return 0;
     bl_buffer_consume(&reader->in, used);
@@ -76,8 +79,10 @@ static int take_piece(struct bl_entry_reader *reader, const void *bytes, size_t 
 {
     int went_on = 1;
 
-    if (bl_buffer_append(&reader->in, bytes, length) < 0)
+    if (bl_buffer_room(&reader->in) < length)
         return bl_fail(err, BL_RPC, 0, "the box sent an entry that is too long");
+    if (bl_buffer_append(&reader->in, bytes, length) < 0)
+        return bl_fail_memory(err);
     while (went_on > 0 && (reader->in.length || (reader->in_content && !reader->content_left))) {
         if (reader->ended)
             return bl_fail(err, BL_RPC, 0, "the box sent more after the end of a copy");

@@ -241,10 +241,13 @@ static int send_entry(struct bl_tree_source *source, int dir_fd, const char *nam
         entry.size = 0;
     }
     source->started = true;
+    errno = 0;
 
-    int failed = bl_entry_encode(out, &entry);
+    int failed = bl_entry_encode(out, &entry), error = errno;
 
     free(copy);
+    if (failed && error == ENOMEM)
+        return bl_fail_memory(err);
     if (failed)
         return bl_fail(err, BL_UNSUPPORTED, 0, "copy %s/%s: its path is too long", source->shown, source->path);
     if (entry.type == BL_ENTRY_DIRECTORY || (entry.type == BL_ENTRY_FILE && entry.size))

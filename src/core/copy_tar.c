@@ -7,6 +7,7 @@
  *
  * The other way round the archive gets what a `tar c` of the same file or directory would hold: its name, and what is below it.
  */
+#include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,8 +83,11 @@ static int remember(struct bl_tar_source *source, const char *path)
 
 static int append(struct bl_buffer *out, const struct bl_entry *entry, struct bl_error *err)
 {
+    errno = 0;
     if (bl_entry_encode(out, entry) < 0)
-        return bl_fail(err, BL_UNSUPPORTED, 0, "the archive's entry %s can't be copied: its path is too long", entry->path);
+        return errno == ENOMEM
+                   ? bl_fail_memory(err)
+                   : bl_fail(err, BL_UNSUPPORTED, 0, "the archive's entry %s can't be copied: its path is too long", entry->path);
     return 0;
 }
 

@@ -274,6 +274,8 @@ int bl_images_save(struct bl_images *images, const char *const *names, int fd, i
     for (size_t i = 0; !result && i < count; i++)
         result = bl_images_find(images, names[i], &list[i], err);
     if (!result)
+        result = bl_images_make_store(images, err); /* what is packed anew lies in one of its rooms meanwhile */
+    if (!result)
         result = loader->save(images->path, (const struct bl_image *const *)list, count, fd, cancel_fd, err);
     if (list)
         bl_image_free_list(list, count);

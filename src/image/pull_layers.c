@@ -289,7 +289,7 @@ static ssize_t next_of_layer(struct bl_stream *stream, const void **data, struct
     struct bl_download *download = layer->download;
     uint64_t left = download->layer->size_bytes - download->read_bytes;
     size_t wanted = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
-    ssize_t got;
+    size_t got = 0;
 
     if (!wanted) {
         download->ended = true;
@@ -297,14 +297,19 @@ static ssize_t next_of_layer(struct bl_stream *stream, const void **data, struct
     }
     if (need(download, download->read_bytes + wanted, err))
         return -1;
-    do
-        got = bl_os.pread(download->blob.fd, layer->block, wanted, (off_t)download->read_bytes);
-    while (got < 0 && errno == EINTR);
-    if (got <= 0)
-        return bl_fail(err, BL_STORAGE, got < 0 ? errno : 0, "%s: read it back from images/blobs", download->what);
-    download->read_bytes += (uint64_t)got;
+    /* Whole blocks: who looks at the first one tells by it what kind of archive this is. */
+    while (got < wanted) {
+        ssize_t n = bl_os.pread(download->blob.fd, layer->block + got, wanted - got, (off_t)(download->read_bytes + got));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return bl_fail(err, BL_STORAGE, n < 0 ? errno : 0, "%s: read it back from images/blobs", download->what);
+        got += (size_t)n;
+    }
+    download->read_bytes += got;
     *data = layer->block;
-    return got;
+    return (ssize_t)got;
 }
 
 static void close_layer(struct bl_stream *stream)
@@ -324,9 +329,13 @@ struct bl_stream *bl_pull_layer_stream(struct bl_pull *pull, const char *digest,
         bl_fail(err, BL_INTERNAL, 0, "no layer %.19s in this pull", digest);
         return NULL;
     }
-    layer = begin_more(pull, err) ? NULL : malloc(sizeof *layer);
-    if (!layer)
+    if (begin_more(pull, err))
         return NULL;
+    layer = malloc(sizeof *layer);
+    if (!layer) {
+        bl_fail_memory(err);
+        return NULL;
+    }
     layer->stream = (struct bl_stream){next_of_layer, close_layer};
     layer->download = download;
     download->read_bytes = 0;

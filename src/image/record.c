@@ -71,6 +71,7 @@ static int decode(const json_t *root, const char *file, const char *images_path,
         return bl_fail(err, BL_STORAGE, 0,
                        "the image record %s has version %" PRIu64 ", made by a newer boxlite; this one knows %d", file,
                        get_number(root, "version"), RECORD_VERSION);
+    errno = 0;
     image->reference = copy_string(root, "reference");
     image->manifest_digest = copy_string(root, "manifest_digest");
     image->config_digest = copy_string(root, "config_digest");
@@ -78,7 +79,8 @@ static int decode(const json_t *root, const char *file, const char *images_path,
     if (!image->reference || !image->manifest_digest || !image->config_digest || !image->disk_key ||
         strlen(image->disk_key) != BL_DISK_KEY_LENGTH || strspn(image->disk_key, "0123456789abcdef") != BL_DISK_KEY_LENGTH ||
         !bl_is_digest(image->config_digest) || !json_is_string(config))
-        return bl_fail(err, BL_STORAGE, 0, "the image record %s is damaged; load the image again", file);
+        return errno == ENOMEM ? bl_fail_memory(err)
+                               : bl_fail(err, BL_STORAGE, 0, "the image record %s is damaged; load the image again", file);
     image->disk_bytes = get_number(root, "disk_bytes");
     image->content_bytes = get_number(root, "content_bytes");
     image->loaded_at = (int64_t)get_number(root, "loaded_at");
@@ -137,7 +139,10 @@ int bl_record_config(int index_fd, const char *file, char **config, struct bl_er
 
     if (!root)
         return -1;
+    errno = 0;
     *config = copy_string(root, "config");
+    if (!*config && errno == ENOMEM)
+        return bl_fail_memory(err);
     return *config ? 0 : bl_fail(err, BL_STORAGE, 0, "the image record %s is damaged; load the image again", file);
 }
 

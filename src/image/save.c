@@ -39,6 +39,8 @@
 struct save {
     struct bl_load load; /* for streams */
     struct archive *archive;
+    int fd;         /* of the archive */
+    int failure;    /* errno: nothing more is written */
     char **written; /* digests */
 };
 
@@ -56,6 +58,23 @@ static int archive_failure(const struct save *save, struct bl_error *err)
 
     return bl_fail(err, number == ENOSPC || number == EDQUOT ? BL_RESOURCE_EXHAUSTED : BL_STORAGE, number > 0 ? number : EIO,
                    "write the archive");
+}
+
+/* write_some() - What libarchive has ready, to the archive's file. Return: bytes; -1, told to libarchive */
+static la_ssize_t write_some(struct archive *archive, void *data, const void *bytes, size_t length)
+{
+    struct save *save = data;
+
+    while (!save->failure) {
+        ssize_t put = bl_os.write(save->fd, bytes, length);
+
+        if (put >= 0)
+            return put;
+        if (errno != EINTR)
+            save->failure = errno;
+    }
+    archive_set_error(archive, save->failure, "write");
+    return -1;
 }
 
 /* write_header() - A file, or with a '/' at the end of its name a directory. Return: 0; -1 with @err */
@@ -242,11 +261,13 @@ static json_t *flat_config(const char *text, const struct saved *saved)
 static int flatten(struct save *save, struct saved *saved, struct bl_error *err)
 {
     const struct bl_image *image = saved->image;
-    cleanup_close int index_fd = bl_os.openat(save->load.images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cleanup_free char *file = bl_record_file(image->reference);
     cleanup_free char *config = NULL;
+    cleanup_close int index_fd = bl_os.openat(save->load.images_fd, "index", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char config_digest[BL_DIGEST_MAX] = "sha256:";
 
+    if (index_fd < 0)
+        return bl_fail(err, BL_STORAGE, errno, "open %s/index", save->load.images_path);
     if (!file)
         return bl_fail_memory(err);
     if (bl_record_config(index_fd, file, &config, err) || bl_flatten(&save->load, image->disk_path, &saved->layer, err))
@@ -364,11 +385,11 @@ static int write_image(struct save *save, const struct saved *saved, struct bl_e
     return bl_fail_context(err, "save %s", saved->image->reference);
 }
 
-static int write_archive(struct save *save, const struct saved *saved, size_t count, int fd, struct bl_error *err)
+static int write_archive(struct save *save, const struct saved *saved, size_t count, struct bl_error *err)
 {
     if (archive_write_set_format_pax_restricted(save->archive) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(save->archive, 1) != ARCHIVE_OK ||
-        archive_write_open_fd(save->archive, fd) != ARCHIVE_OK)
+        archive_write_open(save->archive, save, NULL, write_some, NULL) != ARCHIVE_OK)
         return archive_failure(save, err);
     if (write_index(save, saved, count, err))
         return -1;
@@ -383,7 +404,7 @@ int bl_loader_save(const char *images_path, const struct bl_image *const *images
 {
     cleanup_close int images_fd = bl_os.open(images_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const struct bl_load_request request = {.fd = -1, .cancel_fd = cancel_fd};
-    struct save save = {.load = {.images_fd = images_fd, .images_path = images_path, .request = &request}};
+    struct save save = {.load = {.images_fd = images_fd, .images_path = images_path, .request = &request}, .fd = fd};
     struct saved *saved = calloc(count ? count : 1, sizeof *saved);
     size_t prepared = 0;
     void *before;
@@ -405,11 +426,12 @@ int bl_loader_save(const char *images_path, const struct bl_image *const *images
         prepared++;
     }
     if (!result)
-        result = write_archive(&save, saved, count, fd, err);
+        result = write_archive(&save, saved, count, err);
     bl_bytes_end(before);
-    /* What failed is not to be completed by the free. */
-    if (result)
-        archive_write_fail(save.archive);
+    /* What failed is not to be completed: a cut archive must not look whole. (With archive_write_fail() libarchive would leak.) */
+    if (!save.failure)
+        save.failure = ECANCELED;
+    archive_write_close(save.archive);
     archive_write_free(save.archive);
     free_saved(saved, prepared);
     bl_strings_free(save.written);

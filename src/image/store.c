@@ -91,6 +91,7 @@ void bl_images_close(struct bl_images *images)
 struct list {
     struct bl_image **images;
     size_t count;
+    struct bl_error unread; /* of a record that was passed over because a call failed */
 };
 
 static void free_list(struct list *list)
@@ -130,6 +131,8 @@ static int read_record(const struct bl_images *images, int index_fd, const char 
         return 0;
     if (!strict && failure.code == BL_STORAGE) {
         bl_log(BL_LOG_WARN, "%s", failure.message);
+        if (failure.sys_errno)
+            list->unread = failure;
         return 0;
     }
     if (err)
@@ -267,13 +270,17 @@ static int select_images(const struct bl_images *images, const char *name, struc
     }
     bl_reference_free(&wanted);
     if (!result && !list->count)
-        return bl_fail(err, BL_NOT_FOUND, 0, "no image '%s' here", name);
+        return all.unread.code == BL_OK
+                   ? bl_fail(err, BL_NOT_FOUND, 0, "no image '%s' here", name)
+                   : bl_fail(err, BL_NOT_FOUND, 0, "no image '%s' here that can be read: %s", name, all.unread.message);
     return result;
 }
 
 int bl_images_find(struct bl_images *images, const char *name, struct bl_image **out, struct bl_error *err)
 {
     cleanup_list struct list list = {0};
+
+    int error = 0;
 
     if (select_images(images, name, &list, err))
         return -1;
@@ -282,7 +289,11 @@ int bl_images_find(struct bl_images *images, const char *name, struct bl_image *
             *out = bl_steal_ptr(&list.images[i]);
             return 0;
         }
+        if (errno != ENOENT)
+            error = errno;
     }
+    if (error)
+        return bl_fail(err, BL_STORAGE, error, "look for the disk of image '%s'", name);
     return bl_fail(err, BL_NOT_FOUND, 0, "image '%s' is known, but its disk is gone; load it again", name);
 }
 
