@@ -31,6 +31,7 @@
 #include "boxlite.h"
 #include "capi/capi.h"
 
+#define ABANDONED     8
 #define CHILD_SECONDS 60
 #define LONG_BYTES    (8u << 20)
 
@@ -487,6 +488,67 @@ static void forked_children_are_refused_everywhere(void **state)
     remove_box(held.box);
 }
 
+/* ---- Starts that fail ---- */
+
+static void count_failure(CBoxliteError *failure, void *data)
+{
+    if (failure && failure->code != BOXLITE_OK)
+        atomic_fetch_add((atomic_int *)data, 1);
+}
+
+/* reopen() - Leave the runtime with all that is under way. A child that was not reaped by then is nobody's any more. */
+static void reopen(void)
+{
+    siginfo_t info = {0};
+
+    boxlite_runtime_free(runtime);
+    assert_int_equal(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT), -1);
+    assert_int_equal(errno, ECHILD);
+    runtime = open_one();
+}
+
+static void starts_that_die_and_are_abandoned_leave_no_child(void **state)
+{
+    (void)state;
+    CBoxHandle *boxes[ABANDONED];
+    char *ids[ABANDONED];
+    atomic_int failed = 0, done = 0;
+
+    if (!has_processes())
+        skip();
+    for (int i = 0; i < ABANDONED; i++) {
+        boxes[i] = make_box("early");
+        ids[i] = boxlite_box_id(boxes[i]);
+    }
+    /* All of them end, and nobody asks how. */
+    for (int i = 0; i < ABANDONED; i++)
+        assert_int_equal(boxlite_start_box(boxes[i], count_failure, &failed, &error), BOXLITE_OK);
+    drain_until(runtime, &failed, ABANDONED);
+    for (int i = 0; i < ABANDONED; i++)
+        boxlite_box_free(boxes[i]);
+    reopen();
+
+    /* One again and again, and the program goes while some of it is under way. */
+    for (int i = 0; i < ABANDONED; i++) {
+        CBoxHandle *box = NULL;
+
+        assert_int_equal(boxlite_get(runtime, ids[0], on_box, &box, &error), BOXLITE_OK);
+        while (!box)
+            assert_true(boxlite_runtime_drain(runtime, -1, &error) >= 0);
+        for (int again = 0; again < 2; again++)
+            assert_int_equal(boxlite_start_box(box, count_failure, &failed, &error), BOXLITE_OK);
+        boxlite_box_free(box);
+        if (i % 2)
+            drain_until(runtime, &failed, atomic_load(&failed) + 1);
+        reopen();
+    }
+    for (int i = 0; i < ABANDONED; i++) {
+        assert_int_equal(boxlite_remove(runtime, ids[i], 0, count, &done, &error), BOXLITE_OK);
+        boxlite_free_string(ids[i]);
+    }
+    drain_until(runtime, &done, ABANDONED);
+}
+
 /* ---- Values ---- */
 
 /* long_text() - A path, as it begins with a slash, and a name that is none. */
@@ -705,6 +767,7 @@ int main(void)
         cmocka_unit_test(drained_by_three_threads),
         cmocka_unit_test(callbacks_post_and_drain),
         cmocka_unit_test(output_is_held_back_by_a_full_queue),
+        cmocka_unit_test(starts_that_die_and_are_abandoned_leave_no_child),
         cmocka_unit_test(forked_children_are_refused_everywhere),
         cmocka_unit_test(forked_children_of_idle_programs_may),
         cmocka_unit_test(texts_without_end),
