@@ -18,10 +18,38 @@
 #include <unistd.h>
 
 #define WORD_PAGES 64
+#define LARGE_PAGE (2ull << 20)
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* linux/mman.h, since 6.1 */
+#endif
 
 void bl_memory_init(struct bl_memory *memory, uint64_t page_bytes)
 {
     *memory = (struct bl_memory){.page_bytes = page_bytes};
+}
+
+/*
+ * reserve() - Addresses for a region that has room for large pages, which want the same place within one on both sides
+ *
+ * Return: NULL: it is too small for that, or there is no such place
+ */
+static uint8_t *reserve(uint64_t start, uint64_t bytes)
+{
+    size_t all = (size_t)(bytes + LARGE_PAGE), skip;
+    uint8_t *room;
+
+    if (bytes < LARGE_PAGE || bytes > SIZE_MAX - LARGE_PAGE)
+        return NULL;
+    room = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return NULL;
+    skip = (size_t)((start - (uintptr_t)room) & (LARGE_PAGE - 1));
+    if (skip)
+        munmap(room, skip);
+    if (LARGE_PAGE - skip)
+        munmap(room + skip + bytes, (size_t)(LARGE_PAGE - skip));
+    return room + skip;
 }
 
 int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int fd, uint64_t offset, enum bl_memory_sharing sharing,
@@ -48,8 +76,12 @@ int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int 
                        (long long)status.st_size, (unsigned long long)file_end);
 
     int flags = sharing == BL_MEMORY_SHARED ? MAP_SHARED : MAP_PRIVATE;
-    void *host = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, (off_t)offset);
+    uint8_t *room = reserve(start, bytes);
+    void *host =
+        mmap(room, (size_t)bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE | (room ? MAP_FIXED : 0), fd, (off_t)offset);
 
+    if (host == MAP_FAILED && room)
+        munmap(room, (size_t)bytes);
     if (host == MAP_FAILED)
         return bl_fail(err, BL_ENGINE, errno, "map %llu MiB of guest memory", (unsigned long long)(bytes >> 20));
     memory->regions[memory->count++] = (struct bl_memory_region){
@@ -137,13 +169,33 @@ int bl_memory_write(struct bl_memory *memory, uint64_t address, const void *from
     return 0;
 }
 
+bool bl_memory_gather(struct bl_memory *memory, uint64_t start, uint64_t end)
+{
+    const struct bl_memory_region *region = find(memory, start);
+    uint8_t *from;
+
+    if (!region || region->sharing != BL_MEMORY_SHARED || end < start || end - region->start > region->bytes)
+        return false;
+    start = (start + LARGE_PAGE / 2) & ~(LARGE_PAGE - 1);
+    end = (end + LARGE_PAGE / 2) & ~(LARGE_PAGE - 1);
+    if (end > region->start + region->bytes)
+        end -= LARGE_PAGE;
+    if (start >= end || ((uintptr_t)region->host - region->start) & (LARGE_PAGE - 1))
+        return start >= end;
+    from = region->host + (start - region->start);
+    /* Where nothing was touched yet, there is nothing to collapse. */
+    for (uint64_t at = 0; at < end - start; at += LARGE_PAGE)
+        *(volatile uint8_t *)(from + at) = from[at];
+    return madvise(from, (size_t)(end - start), MADV_COLLAPSE) == 0;
+}
+
 /*
  * send_to() - Have the kernel move bytes from one file to the other
  *
  * Nothing of the memory is touched through its mapping, so no page is faulted in, or filled with zeros before: that makes a third
  * of the time of reading, and two thirds where a fault is expensive.
  *
- * Return: bytes; -1 with errno: EINVAL: the file is of a kind that can't be moved from
+ * Return: bytes; -1 with errno, also where the file is of a kind that can't be moved from, or a limit on file sizes forbids it
  */
 static ssize_t send_to(int memory_fd, uint64_t to, int fd, uint64_t offset, uint64_t length)
 {
@@ -152,11 +204,12 @@ static ssize_t send_to(int memory_fd, uint64_t to, int fd, uint64_t offset, uint
     return lseek(memory_fd, (off_t)to, SEEK_SET) < 0 ? -1 : sendfile(memory_fd, fd, &from, (size_t)length);
 }
 
-ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length)
+ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there)
 {
     const struct bl_memory_region *region = find(memory, address);
     struct iovec parts[BL_MEMORY_REGIONS_MAX];
     int count = bl_memory_iovec(memory, address, length, parts, BL_MEMORY_REGIONS_MAX);
+    bool moves = region && region->sharing == BL_MEMORY_SHARED && !there;
     ssize_t n = -1;
 
     if (count < 0 || !region) {
@@ -165,9 +218,9 @@ ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint6
     }
     if (!count)
         return 0;
-    if (region->sharing == BL_MEMORY_SHARED)
+    if (moves)
         n = send_to(region->fd, region->offset + (address - region->start), fd, offset, parts[0].iov_len);
-    if (n < 0 && (region->sharing != BL_MEMORY_SHARED || errno == EINVAL || errno == ENOSYS))
+    if (n < 0 && (!moves || errno != EINTR))
         n = preadv(fd, parts, count, (off_t)offset);
     if (n > 0)
         bl_memory_mark_iovec(memory, parts, (size_t)count, (uint64_t)n);

@@ -73,12 +73,24 @@ int bl_memory_read(const struct bl_memory *memory, uint64_t address, void *to, s
 int bl_memory_write(struct bl_memory *memory, uint64_t address, const void *from, size_t length);
 
 /*
+ * bl_memory_gather() - Have large pages of the host behind a range that is going to be filled
+ * @start, @end: moved to the nearest borders of large pages
+ *
+ * A page that is touched for the first time costs an exit of the guest and a fault of the host; a large page costs them once for
+ * 512. It takes memory for all of the range at once, so it is for what will be used to the last page. Nothing but time depends on
+ * it: it needs Linux 6.1 (MADV_COLLAPSE), a shared region, and free memory in one piece.
+ *
+ * Return: whether all of it is there now
+ */
+bool bl_memory_gather(struct bl_memory *memory, uint64_t start, uint64_t end);
+/*
  * bl_memory_fill() - Put bytes of a file into the guest, as many as go at once; one thread at a time
  * @fd: a file, read from @offset
+ * @there: the guest's pages are there already, as bl_memory_gather() says: then copying is cheaper than moving
  *
  * Return: bytes; 0: the file ends there; -1 with errno, EFAULT: a part of the range lies in no region
  */
-ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length);
+ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there);
 
 /*
  * bl_memory_iovec() - Translate a range

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -209,10 +210,10 @@ static void a_private_page_becomes_the_files_again(void **state)
 }
 
 /* fill() - All of a range. Return: 0; what bl_memory_fill() said last, when it stopped early */
-static ssize_t fill(struct machine *machine, uint64_t address, int fd, uint64_t offset, uint64_t length)
+static ssize_t fill(struct machine *machine, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there)
 {
     while (length) {
-        ssize_t n = bl_memory_fill(&machine->memory, address, fd, offset, length);
+        ssize_t n = bl_memory_fill(&machine->memory, address, fd, offset, length, there);
 
         if (n <= 0)
             return n < 0 ? n : 1;
@@ -235,13 +236,15 @@ static void files_fill_memory(void **state)
         bytes[i] = (uint8_t)(i * 7 + 1);
     assert_true(file >= 0);
     assert_int_equal(write(file, bytes, BYTES), BYTES);
-    for (enum bl_memory_sharing sharing = BL_MEMORY_SHARED; sharing <= BL_MEMORY_PRIVATE; sharing++) {
+    for (int way = 0; way < 4; way++) {
+        enum bl_memory_sharing sharing = way & 1 ? BL_MEMORY_PRIVATE : BL_MEMORY_SHARED;
+        bool there = way & 2;
         const uint64_t to = RAM_SEAM - PAGE - 3; /* across two regions, and aligned to nothing */
         struct machine machine;
 
         machine_init(&machine, sharing);
         assert_int_equal(bl_memory_track(&machine.memory, &err), 0);
-        assert_int_equal(fill(&machine, to, file, SKIPPED, BYTES - SKIPPED), 0);
+        assert_int_equal(fill(&machine, to, file, SKIPPED, BYTES - SKIPPED, there), 0);
         machine_get(&machine, to, got, BYTES - SKIPPED);
         assert_memory_equal(got, bytes + SKIPPED, BYTES - SKIPPED);
         /* The file of a private region is nobody's to write to; that of a shared one is the memory. */
@@ -251,13 +254,56 @@ static void files_fill_memory(void **state)
         assert_int_equal(bl_memory_take_dirty(&machine.memory, 0, (RAM_SEAM / PAGE - 1) / 64) >> (RAM_SEAM / PAGE - 2) % 64, 3);
         assert_int_equal(bl_memory_take_dirty(&machine.memory, 1, 0), 7);
 
-        assert_int_equal(fill(&machine, 0, file, BYTES - 1, 2), 1); /* the file ends */
-        assert_int_equal(fill(&machine, RAM_LOW - 1, file, 0, 2), -1);
+        assert_int_equal(fill(&machine, 0, file, BYTES - 1, 2, there), 1); /* the file ends */
+        assert_int_equal(fill(&machine, RAM_LOW - 1, file, 0, 2, there), -1);
         assert_int_equal(errno, EFAULT);
-        assert_int_equal(bl_memory_fill(&machine.memory, RAM_GAP, file, 0, 0), -1);
+        assert_int_equal(bl_memory_fill(&machine.memory, RAM_GAP, file, 0, 0, there), -1);
         machine_finish(&machine);
     }
     close(file);
+}
+
+/* gathered() - How many bytes of this process are mapped by large pages of files. */
+static uint64_t gathered(void)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    char line[512];
+    unsigned long long kib, sum = 0;
+
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "ShmemPmdMapped: %llu kB", &kib) == 1)
+            sum += kib << 10;
+    fclose(maps);
+    return sum;
+}
+
+static void large_pages_are_gathered(void **state)
+{
+    const uint64_t large = 2 << 20;
+    uint8_t byte = 7, got = 0;
+    struct machine machine;
+
+    (void)state;
+    machine_init(&machine, BL_MEMORY_SHARED);
+    machine_put(&machine, large + 5, &byte, 1);
+    /* Where the host can't, nothing is different but the time it takes. */
+    if (bl_memory_gather(&machine.memory, large - 3, 2 * large + 3))
+        assert_true(gathered() >= large);
+    machine_get(&machine, large + 5, &got, 1);
+    assert_int_equal(got, byte);
+    machine_get(&machine, 0, &got, 1);
+    assert_int_equal(got, 0);
+    /* Less than half of one is none. What lies outside of a region, or in two, is refused. */
+    assert_true(bl_memory_gather(&machine.memory, 3 * large - 9, 3 * large + 9));
+    assert_false(bl_memory_gather(&machine.memory, RAM_SEAM - large, RAM_SEAM + large));
+    assert_false(bl_memory_gather(&machine.memory, RAM_GAP, RAM_GAP + large));
+    assert_false(bl_memory_gather(&machine.memory, large, 0));
+    assert_false(bl_memory_gather(&machine.memory, large, UINT64_MAX));
+    machine_finish(&machine);
+    machine_init(&machine, BL_MEMORY_PRIVATE);
+    assert_false(bl_memory_gather(&machine.memory, 0, large));
+    machine_finish(&machine);
 }
 
 int main(void)
@@ -271,6 +317,7 @@ int main(void)
         cmocka_unit_test(whole_pages_go_back),
         cmocka_unit_test(a_private_page_becomes_the_files_again),
         cmocka_unit_test(files_fill_memory),
+        cmocka_unit_test(large_pages_are_gathered),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

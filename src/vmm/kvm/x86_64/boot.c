@@ -28,6 +28,7 @@
 
 #define START_MAGIC     0x336ec578u /* "xEn3" */
 #define MAP_ENTRIES_MAX 8
+#define GATHERED_MAX    (32ull << 20) /* bytes at the end of memory */
 
 /* Kinds of memory in the map; those of the BIOS's E820 function. */
 enum map_type { MAP_MEMORY = 1, MAP_RESERVED = 2, MAP_ACPI = 3 };
@@ -101,10 +102,11 @@ static int load_initramfs(struct bl_memory *memory, const struct bl_arch_machine
                           struct start_module *out, struct bl_error *err)
 {
     struct bl_arch_range ranges[BL_ARCH_RANGES_MAX];
+    size_t count = bl_arch_ranges(machine->memory_bytes, ranges);
     struct stat status;
-    uint64_t length, start;
+    uint64_t length, start, top;
+    bool there;
 
-    bl_arch_ranges(machine->memory_bytes, ranges);
     if (fstat(machine->initramfs_fd, &status) < 0)
         return bl_fail(err, BL_ENGINE, errno, "read the initramfs %s", machine->initramfs_name);
     if (!S_ISREG(status.st_mode) || status.st_size <= 0)
@@ -118,7 +120,14 @@ static int load_initramfs(struct bl_memory *memory, const struct bl_arch_machine
         return bl_fail(err, BL_ENGINE, 0, "kernel and initramfs do not fit into the guest's memory of %llu MiB",
                        (unsigned long long)(machine->memory_bytes >> 20));
     *out = (struct start_module){.start = start, .bytes = length};
-    return bl_file_load(memory, start, machine->initramfs_fd, 0, length, machine->initramfs_name, err);
+    top = length;
+    /* From the end of memory down the kernel lays out, before all else, what it keeps of each page, and its tables of files: about
+     * 3/128 of memory. */
+    if (count == 1)
+        top += machine->memory_bytes / 128 * 3;
+    top = top < GATHERED_MAX ? top : GATHERED_MAX;
+    there = top < ranges[0].bytes - kernel_end && bl_memory_gather(memory, ranges[0].bytes - top, ranges[0].bytes);
+    return bl_file_load(memory, start, machine->initramfs_fd, 0, length, there, machine->initramfs_name, err);
 }
 
 /* wants_serial() - Whether a word of the command line names the first serial port. */

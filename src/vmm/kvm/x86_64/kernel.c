@@ -26,6 +26,7 @@
 #define NOTES_MAX      4096 /* bytes of notes that are looked at; kernels have some hundred */
 #define PHYS32_ENTRY   18   /* Xen's public/elfnote.h */
 #define FILE_BYTES_MAX (1ull << 30)
+#define IMAGE_SPAN_MAX (64ull << 20) /* a kernel with more between its ends has gaps, which need no memory */
 
 /* A file that is being loaded. */
 struct source {
@@ -54,11 +55,11 @@ static int read_at(const struct source *source, uint64_t offset, void *to, size_
     return 0;
 }
 
-int bl_file_load(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, const char *name,
+int bl_file_load(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there, const char *name,
                  struct bl_error *err)
 {
     while (length) {
-        ssize_t n = bl_memory_fill(memory, address, fd, offset, length);
+        ssize_t n = bl_memory_fill(memory, address, fd, offset, length, there);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -112,9 +113,28 @@ static int read_notes(const struct source *source, const Elf64_Phdr *segment, ui
     return find_entry(notes, length, entry);
 }
 
-/* load_segment() - Put one segment to its place. Return: 0; -1 */
-static int load_segment(struct bl_memory *memory, const struct source *source, const Elf64_Phdr *segment, struct bl_kernel *out,
-                        struct bl_error *err)
+/* gather() - Large pages for the kernel's own, all of which is filled now. Return: whether they are there */
+static bool gather(struct bl_memory *memory, const Elf64_Phdr *segments, size_t count)
+{
+    uint64_t start = UINT64_MAX, end = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        const Elf64_Phdr *segment = &segments[i];
+        uint64_t over;
+
+        if (segment->p_type != PT_LOAD || !segment->p_filesz)
+            continue;
+        if (segment->p_filesz > FILE_BYTES_MAX || __builtin_add_overflow(segment->p_paddr, segment->p_filesz, &over))
+            return false; /* loading it says why */
+        start = segment->p_paddr < start ? segment->p_paddr : start;
+        end = over > end ? over : end;
+    }
+    return end > start && end - start <= IMAGE_SPAN_MAX && bl_memory_gather(memory, start, end);
+}
+
+/* load_segment() - Put one segment to its place. @there: as of bl_memory_fill(). Return: 0; -1 */
+static int load_segment(struct bl_memory *memory, const struct source *source, const Elf64_Phdr *segment, bool there,
+                        struct bl_kernel *out, struct bl_error *err)
 {
     uint64_t end;
     struct iovec iov[BL_MEMORY_REGIONS_MAX];
@@ -132,7 +152,7 @@ static int load_segment(struct bl_memory *memory, const struct source *source, c
         out->start = segment->p_paddr;
     if (end > out->end)
         out->end = end;
-    return bl_file_load(memory, segment->p_paddr, source->fd, segment->p_offset, segment->p_filesz, source->name, err);
+    return bl_file_load(memory, segment->p_paddr, source->fd, segment->p_offset, segment->p_filesz, there, source->name, err);
 }
 
 /* check_header() - Whether it is a kernel at all. Return: 0; -1 */
@@ -153,7 +173,7 @@ int bl_kernel_load(struct bl_memory *memory, int fd, const char *name, struct bl
     struct stat status;
     Elf64_Ehdr header;
     Elf64_Phdr segments[SEGMENTS_MAX] = {0};
-    bool found = false;
+    bool found = false, there;
 
     *out = (struct bl_kernel){.start = UINT64_MAX};
     if (fstat(fd, &status) < 0)
@@ -164,10 +184,11 @@ int bl_kernel_load(struct bl_memory *memory, int fd, const char *name, struct bl
     if (read_at(&source, 0, &header, sizeof header, err) < 0 || check_header(&header, &source, err) < 0 ||
         read_at(&source, header.e_phoff, segments, header.e_phnum * sizeof *segments, err) < 0)
         return -1;
+    there = gather(memory, segments, header.e_phnum);
     for (unsigned int i = 0; i < header.e_phnum; i++) {
         int here = 0;
 
-        if (segments[i].p_type == PT_LOAD && load_segment(memory, &source, &segments[i], out, err) < 0)
+        if (segments[i].p_type == PT_LOAD && load_segment(memory, &source, &segments[i], there, out, err) < 0)
             return -1;
         if (segments[i].p_type == PT_NOTE && !found)
             here = read_notes(&source, &segments[i], &out->entry, err);

@@ -27,7 +27,7 @@ struct bl_kernel {
 int bl_kernel_load(struct bl_memory *memory, int fd, const char *name, struct bl_kernel *out, struct bl_error *err);
 
 /* bl_file_load() - Read @length bytes of a file at @offset into the guest at @address. Return: 0; -1 */
-int bl_file_load(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, const char *name,
+int bl_file_load(struct bl_memory *memory, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there, const char *name,
                  struct bl_error *err);
 
 #endif
