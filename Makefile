@@ -5,7 +5,7 @@ BUILD  := build
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc)
 
-.PHONY: all setup run test test-kvm check kernel bench soak fuzz install clean help
+.PHONY: all setup run test test-kvm check kernel bench bench-kvm soak fuzz install clean help
 
 all: $(BUILD)/build.ninja ## build everything into build/ (the default)
 	@scripts/build-kernel --cached $(BUILD)/guest/tuned/vmlinux
@@ -43,6 +43,10 @@ kernel: $(BUILD)/build.ninja ## build the tuned guest kernel (minutes, once; kep
 
 bench: all ## measure: a table, and JSON in build/bench.json
 	@bench/run --build $(BUILD)
+
+bench-kvm: all kernel ## measure engine kvm, on an emulated host if need be; N: rounds (5)
+	@scripts/setup test
+	@tests/kvm/host --deadline 14400 -- bench/run --build $(BUILD) --rounds $(or $(N),5) kvm kvmdebian boxdisk
 
 soak: ## N lifecycles (300) by four at once, one in ten killed at random; then each call of a command failing every time
 	@scripts/setup test
