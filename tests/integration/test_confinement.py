@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_confinement.py - `inspect` says what confines a box, and the kernel's books agree"""
+import contextlib
 import json
 import os
 import pathlib
@@ -16,8 +17,11 @@ def landlock_is_there(home):
 
 def filters(pid):
     """Of system calls, the fewest that any thread of a process has."""
-    threads = pathlib.Path(f"/proc/{pid}/task").iterdir()
-    return min(int((thread / "status").read_text().partition("Seccomp_filters:")[2].split()[0]) for thread in threads)
+    counts = []
+    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended while we looked
+            counts.append(int((thread / "status").read_text().partition("Seccomp_filters:")[2].split()[0]))
+    return min(counts)
 
 
 def engine_pid(home, box):
