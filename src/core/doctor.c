@@ -70,7 +70,7 @@ static void look_at_engine(struct doctor *doctor)
 
     bl_engine_probe(&engine);
     if (*engine.name)
-        tell(doctor, BL_LEVEL_OK, "engine", NULL, "%s, %s", engine.name, engine.program);
+        tell(doctor, BL_LEVEL_OK, "engine", NULL, "%s, %s", engine.name, engine.own ? "our own monitor" : engine.program);
     else
         tell(doctor, BL_LEVEL_ATTENTION, "engine", "no box can start before that is put right", "%s", engine.reason);
     if (engine.kvm)

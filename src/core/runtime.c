@@ -247,16 +247,11 @@ static int count_boxes(struct bl_runtime *runtime, struct bl_runtime_info *out, 
 static void describe_engine(struct bl_engine_choice *out)
 {
     const char *asked = getenv("BOXLITE_ENGINE");
-    struct bl_engine_choice own;
     struct bl_error err = BL_ERROR_INIT;
 
+    if (bl_engine_choose(asked && *asked ? asked : NULL, out, &err) == 0 || err.code == BL_ENGINE)
+        return; /* without an emulator, the choice says so itself */
     bl_engine_probe(out);
-    if (!asked || strcmp(asked, "kvm") != 0)
-        return;
-    if (bl_engine_choose(asked, &own, &err) == 0) {
-        *out = own;
-        return;
-    }
     out->name[0] = '\0';
     snprintf(out->reason, sizeof out->reason, "%.*s", (int)sizeof out->reason - 1, err.message);
 }

@@ -2,10 +2,11 @@
 /*
  * probe.c - choosing an engine
  *
- * There are two: QEMU, with KVM where a trial of it succeeds, else as software emulation; and our own monitor, which needs KVM and
- * is used when it is asked for. A trial can't foresee everything that QEMU wants of KVM, so a QEMU that ends at once with KVM is
- * started again without. BOXLITE_QEMU names another emulator than the one in PATH. BOXLITE_QEMU_ACCEL overrides the trial, for both
- * engines: kvm, tcg, or kvm:tcg (the first, then the second); it is there for tests and for machines that the trial misjudges.
+ * There are two: our own monitor, which needs KVM, and is the automatic choice where a trial of KVM succeeds; and QEMU, with KVM
+ * where that trial succeeds, else as software emulation. A trial can't foresee everything that QEMU wants of KVM, so a QEMU that
+ * ends at once with KVM is started again without. BOXLITE_QEMU names another emulator than the one in PATH. BOXLITE_QEMU_ACCEL
+ * overrides the trial, for both engines: kvm, tcg, or kvm:tcg (the first, then the second); it is there for tests and for machines
+ * that the trial misjudges.
  */
 #include "vmm/probe.h"
 
@@ -19,6 +20,11 @@
 
 #define QEMU_PROGRAM "qemu-system-x86_64"
 #define QEMU_MISSING "install it (Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86-core)"
+#ifdef __x86_64__
+#define OWN_MONITOR true
+#else
+#define OWN_MONITOR false /* not yet */
+#endif
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* find_program() - Look for an executable in PATH, as execvp() would. Return: 0 and @out (PATH_MAX bytes); -1 */
@@ -84,17 +90,15 @@ static bool kvm_usable(char *why, size_t size)
     return strncmp(forced, "kvm", 3) == 0;
 }
 
-void bl_engine_probe(struct bl_engine_choice *out)
+/* choose_qemu() - The texts of a choice of QEMU. @usable: whether KVM is; @why: if not */
+static void choose_qemu(struct bl_engine_choice *out, bool usable, const char *why)
 {
     const char *forced = getenv("BOXLITE_QEMU_ACCEL");
-    char why[256];
-    bool found;
+    bool found = find_qemu(out) == 0;
 
-    *out = (struct bl_engine_choice){0};
-    found = find_qemu(out) == 0;
-    out->kvm = kvm_usable(why, sizeof why);
-    out->falls_back = out->kvm && (!forced || !*forced || strcmp(forced, "kvm:tcg") == 0);
-    if (!out->kvm) {
+    out->kvm = usable;
+    out->falls_back = usable && (!forced || !*forced || strcmp(forced, "kvm:tcg") == 0);
+    if (!usable) {
         use_emulation(out, why);
         return;
     }
@@ -105,18 +109,36 @@ void bl_engine_probe(struct bl_engine_choice *out)
     snprintf(out->reason, sizeof out->reason, "/dev/kvm is usable");
 }
 
+static void choose_own(struct bl_engine_choice *out, const char *why)
+{
+    out->own = out->kvm = true;
+    snprintf(out->name, sizeof out->name, "kvm");
+    snprintf(out->reason, sizeof out->reason, "%s", why);
+    snprintf(out->virtualization, sizeof out->virtualization, "available");
+}
+
+void bl_engine_probe(struct bl_engine_choice *out)
+{
+    char why[256];
+    bool usable = kvm_usable(why, sizeof why);
+
+    *out = (struct bl_engine_choice){0};
+    if (usable && OWN_MONITOR)
+        choose_own(out, "/dev/kvm is usable");
+    else
+        choose_qemu(out, usable, why);
+}
+
 /* check_own() - Whether our own monitor can run here. Return: 0; -1: BL_UNSUPPORTED_ENGINE */
 static int check_own(struct bl_error *err)
 {
-#ifdef __x86_64__
     char why[256];
 
+    if (!OWN_MONITOR)
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet; engine qemu is");
     if (kvm_usable(why, sizeof why))
         return 0;
     return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm can't run here: %s; engine qemu can do without", why);
-#else
-    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet; engine qemu is");
-#endif
 }
 
 int bl_engine_check(const char *engine, struct bl_error *err)
@@ -134,13 +156,15 @@ int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl
     if (bl_engine_check(engine, err) < 0)
         return -1;
     if (engine && strcmp(engine, "kvm") == 0) {
-        out->own = out->kvm = true;
-        snprintf(out->name, sizeof out->name, "kvm");
-        snprintf(out->reason, sizeof out->reason, "it was asked for, and /dev/kvm is usable");
-        snprintf(out->virtualization, sizeof out->virtualization, "available");
-        return 0;
+        choose_own(out, "it was asked for, and /dev/kvm is usable");
+    } else if (engine && strcmp(engine, "qemu") == 0) {
+        char why[256];
+        bool usable = kvm_usable(why, sizeof why);
+
+        choose_qemu(out, usable, why);
+    } else {
+        bl_engine_probe(out);
     }
-    bl_engine_probe(out);
     if (!out->name[0])
         return bl_fail(err, BL_ENGINE, 0, "no engine can run: %s", out->reason);
     return 0;

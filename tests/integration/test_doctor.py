@@ -64,7 +64,7 @@ def test_an_ended_box_of_rm_is_left_over(boxlite):
 
 
 def test_no_engine(bare):
-    code, found = doctor(bare, env={"BOXLITE_QEMU": "/no/emulator"})
+    code, found = doctor(bare, env={"BOXLITE_QEMU": "/no/emulator", "BOXLITE_QEMU_ACCEL": "tcg"})
     assert code == 1 and found["engine"]["Level"] == "attention" and "/no/emulator" in found["engine"]["Text"]
 
 
