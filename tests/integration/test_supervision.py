@@ -123,7 +123,8 @@ def test_detached_box_survives_its_terminal(boxlite):
     words = " ".join(boxlite.command("run", "-d", "--name", "kept", "busybox", "sleep", "3600"))
     shell, terminal = pty.fork()
     if shell == 0:
-        # Who reads from the terminal could be told its end before the signal comes.
+        # Who reads from the terminal could be told its end before the signal comes; and these tests may run under nohup.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execve("/bin/sh", ["sh", "-c", f"{words} && echo made && exec sleep 3600"], boxlite.environment)
     said = b""
     while b"made" not in said:
