@@ -107,13 +107,13 @@ def test_emulator_that_fails_with_kvm_only(box, tmp_path):
     picky.write_text("#!/bin/sh\ncase \"$*\" in *'-accel kvm'*) echo 'qemu: no KVM today' >&2; exit 1;; esac\n"
                      f"exec {shutil.which('qemu-system-x86_64')} \"$@\"\n")
     picky.chmod(0o755)
-    with box.start(environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm:tcg"}) as shim:
+    with box.start(engine="qemu", environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm:tcg"}) as shim:
         shim.start_ready()
         assert shim.connect().status()[4] == b"qemu (emulation)"
         assert shim.connect().run(["true"]).code == 0
         shim.stop()
     assert "no KVM today" in box.read("logs/shim.log")
-    with box.start(environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm"}) as shim:
+    with box.start(engine="qemu", environment={"BOXLITE_QEMU": str(picky), "BOXLITE_QEMU_ACCEL": "kvm"}) as shim:
         assert "no KVM today" in failure(shim)[2]
 
 
