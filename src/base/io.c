@@ -272,3 +272,14 @@ int bl_unix_listen(int dir_fd, const char *name)
         return -1;
     return bl_steal_fd(&fd);
 }
+
+int bl_read_text(const char *path, char *text, size_t size)
+{
+    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : bl_read_all(fd, text, size - 1);
+
+    if (n < 0)
+        return -1;
+    text[n] = '\0';
+    return 0;
+}

@@ -17,6 +17,8 @@ int bl_write_all(int fd, const void *bytes, size_t length);
 ssize_t bl_read_all(int fd, void *bytes, size_t length);
 /* bl_read_file() - Append a whole file to a buffer, whose maximum bounds it. Return: 0; -1 with errno (EFBIG: too long) */
 int bl_read_file(int dir_fd, const char *path, struct bl_buffer *out);
+/* bl_read_text() - Read a small file, as those of /proc, up to @size - 1 bytes, and end it with 0. Return: 0; -1 with errno */
+int bl_read_text(const char *path, char *text, size_t size);
 /*
  * bl_write_file() - Replace a file's content so that readers see the old or the new, never a part
  * @dir_fd: directory of @name; a temporary beside it is written, synced and renamed

@@ -30,18 +30,6 @@ struct confinement {
     unsigned long filters;
 };
 
-/* read_proc() - A file of a thread, as text. Return: 0; -1: it is gone, or not to be seen */
-static int read_proc(const char *path, char *text, size_t size)
-{
-    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : bl_read_all(fd, text, size - 1);
-
-    if (n < 0)
-        return -1;
-    text[n] = '\0';
-    return 0;
-}
-
 /* number_after() - Of a line of /proc/<pid>/status. Return: 0 when there is no such line */
 static unsigned long number_after(const char *text, const char *name)
 {
@@ -56,7 +44,7 @@ static void look_at_thread(const char *folder, struct confinement *out)
     char path[96], text[PROC_FILE_MAX];
 
     snprintf(path, sizeof path, "%s/status", folder);
-    if (read_proc(path, text, sizeof text) < 0)
+    if (bl_read_text(path, text, sizeof text) < 0)
         return;
 
     unsigned long filters = number_after(text, "\nSeccomp_filters:");
@@ -95,7 +83,7 @@ static long engine_of(long shim)
     long child = 0;
 
     snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", shim, shim);
-    if (read_proc(path, text, sizeof text) == 0)
+    if (bl_read_text(path, text, sizeof text) == 0)
         child = strtol(text, NULL, 10);
     return child > 0 ? child : shim;
 }

@@ -32,14 +32,7 @@ static int read_proc(pid_t pid, const char *file, char *text, size_t size)
     char path[96];
 
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
-
-    cleanup_close int fd = bl_os.open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : bl_read_all(fd, text, size - 1);
-
-    if (n < 0)
-        return -1;
-    text[n] = '\0';
-    return 0;
+    return bl_read_text(path, text, size);
 }
 
 /* add_process() - Add a process's resident bytes and its processor time (proc(5): stat fields 14, 15, statm field 2). */
