@@ -31,6 +31,8 @@
 #define DATABASE_FILE "db/boxlite.db"
 #define SETUP_LOCK    "db/setup.lock"
 
+#define STATEMENTS_MAX 16 /* different ones that prepare() is called for */
+
 /* text of the columns that a struct bl_state fills, in the order of bind_state() */
 #define STATE_COLUMNS                                                                                                              \
     "status, pid, start_ticks, boot_id, started_at_ms, ended_at_ms, exit_code, out_of_memory, reason, console, wanted"
@@ -70,10 +72,17 @@ static const char *const steps[] = {"CREATE TABLE boxes("
 
 static_assert(sizeof steps / sizeof *steps == BL_STORE_VERSION, "a step for each version");
 
+/* A statement that was compiled, which takes longer than to carry it out. */
+struct kept_statement {
+    const char *sql;
+    sqlite3_stmt *statement;
+};
+
 struct bl_store {
     sqlite3 *db;
     char *path;
     pthread_mutex_t lock; /* around every use of db, so that sqlite3_changes() and errors are those of the caller's statement */
+    struct kept_statement kept[STATEMENTS_MAX]; /* from the first on; guarded by the lock */
 };
 
 static void finalize_p(sqlite3_stmt **statement)
@@ -81,6 +90,14 @@ static void finalize_p(sqlite3_stmt **statement)
     sqlite3_finalize(*statement);
 }
 #define cleanup_statement __attribute__((cleanup(finalize_p)))
+
+/* let_go_p() - A kept statement holds no lock, and nothing of its caller's, between its uses. */
+static void let_go_p(sqlite3_stmt **statement)
+{
+    sqlite3_reset(*statement);
+    sqlite3_clear_bindings(*statement);
+}
+#define cleanup_kept __attribute__((cleanup(let_go_p)))
 
 static void unlock_p(pthread_mutex_t **mutex)
 {
@@ -132,9 +149,21 @@ static int database_error(struct bl_store *store, const char *what, struct bl_er
                    sqlite3_errmsg(store->db), advice);
 }
 
+/* prepare() - A statement, compiled once for each store. Under the lock. @sql: a literal; @out: the store's, cleanup_kept */
 static int prepare(struct bl_store *store, const char *sql, sqlite3_stmt **out, struct bl_error *err)
 {
-    return sqlite3_prepare_v2(store->db, sql, -1, out, NULL) == SQLITE_OK ? 0 : database_error(store, "prepare a statement", err);
+    struct kept_statement *kept = store->kept;
+
+    while (kept->sql && strcmp(kept->sql, sql) != 0)
+        kept++;
+    if (!kept->sql) {
+        assert(kept < store->kept + STATEMENTS_MAX - 1);
+        if (sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &kept->statement, NULL) != SQLITE_OK)
+            return database_error(store, "prepare a statement", err);
+        kept->sql = sql;
+    }
+    *out = kept->statement;
+    return 0;
 }
 
 /* read_number() - The one number that a statement yields. Return: 0; -1 */
@@ -142,9 +171,7 @@ static int read_number(struct bl_store *store, const char *sql, int *out, struct
 {
     cleanup_statement sqlite3_stmt *statement = NULL;
 
-    if (prepare(store, sql, &statement, err) < 0)
-        return -1;
-    if (sqlite3_step(statement) != SQLITE_ROW)
+    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
         return database_error(store, "read", err);
     *out = sqlite3_column_int(statement, 0);
     return 0;
@@ -242,6 +269,8 @@ void bl_store_close(struct bl_store *store)
 {
     if (!store)
         return;
+    for (struct kept_statement *kept = store->kept; kept->sql; kept++)
+        sqlite3_finalize(kept->statement);
     sqlite3_close(store->db);
     pthread_mutex_destroy(&store->lock);
     free(store->path);
@@ -280,7 +309,7 @@ int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_
 {
     cleanup_free char *config = bl_record_encode(record);
     HOLD(store); /* until after the statement is finished */
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
 
     if (!config)
         return bl_fail_memory(err);
@@ -311,7 +340,7 @@ int bl_store_insert(struct bl_store *store, struct bl_record *record, struct bl_
 int bl_store_name_taken(struct bl_store *store, const char *name, struct bl_error *err)
 {
     HOLD(store); /* until after the statement is finished */
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
 
     if (prepare(store, "SELECT 1 FROM boxes WHERE name = ?", &statement, err) < 0)
         return -1;
@@ -381,7 +410,7 @@ static int read_row(sqlite3_stmt *statement, struct bl_record *record, struct bl
 /* select_one() - The one box that a statement with one text parameter yields. Return: 1 found; 0 none, or several; -1 */
 static int select_one(struct bl_store *store, const char *sql, const char *text, struct bl_record *out, struct bl_error *err)
 {
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
 
     if (prepare(store, sql, &statement, err) < 0)
         return -1;
@@ -439,7 +468,7 @@ int bl_store_list(struct bl_store *store, enum bl_store_filter filter, struct bl
         [BL_STORE_HAVE_A_POLICY] = "SELECT " RECORD_COLUMNS " FROM boxes WHERE restarts = 1",
     };
     HOLD(store); /* until after the statement is finished */
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
     struct bl_record *list = NULL;
     size_t length = 0, room = 0;
     int step;
@@ -485,7 +514,7 @@ void bl_store_list_free(struct bl_record *list, size_t count)
 int bl_store_update(struct bl_store *store, const char *id, struct bl_state *state, struct bl_error *err)
 {
     HOLD(store); /* until after the statement is finished */
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
 
     if (prepare(store,
                 "UPDATE boxes SET generation = generation + 1, (" STATE_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -508,7 +537,7 @@ int bl_store_update(struct bl_store *store, const char *id, struct bl_state *sta
 int bl_store_delete(struct bl_store *store, const char *id, struct bl_error *err)
 {
     HOLD(store); /* until after the statement is finished */
-    cleanup_statement sqlite3_stmt *statement = NULL;
+    cleanup_kept sqlite3_stmt *statement = NULL;
 
     if (prepare(store, "DELETE FROM boxes WHERE id = ?", &statement, err) < 0)
         return -1;
