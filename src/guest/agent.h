@@ -40,6 +40,7 @@ struct bl_agent {
     struct bl_stream *streams; /* list; the first is the first to use the link */
     struct bl_stream **streams_end;
     uint32_t stream_count;     /* those whose EXIT is still to come */
+    bool untidy;               /* a stream is (stream.h) */
     struct bl_source children; /* signalfd of SIGCHLD */
     struct bl_timer shutdown_timer;
 };

@@ -99,6 +99,7 @@ static void port_ready(struct bl_source *source, uint32_t events)
 {
     struct bl_link *link = source->data;
 
+    link->heard_us = bl_now_us();
     if (events & EPOLLIN)
         read_port(link);
     if ((events & EPOLLHUP) && link->in.length) {

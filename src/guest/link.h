@@ -11,6 +11,7 @@
 #define BL_GUEST_LINK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buffer.h"
 #include "base/loop.h"
@@ -25,6 +26,7 @@ struct bl_link {
     struct bl_buffer in, out;
     size_t patient;         /* bytes at the end of out that may wait for company */
     struct bl_timer waited; /* ... which then has not come */
+    int64_t heard_us;       /* when the loop woke for the bytes that are being taken; monotonic clock */
     bool hunting;           /* looking for a HELLO: everything else is thrown away */
     bool paused;            /* a sender of DATA found the link full and waits for drained() */
     void (*frame)(struct bl_link *link, const struct bl_frame *frame);

@@ -118,8 +118,8 @@ static void reap(struct bl_source *source, uint32_t events)
     int status;
 
     (void)events;
-    while (read(source->fd, signals, sizeof signals) > 0)
-        ;
+    /* Children that end at once are one signal; more than one read takes nobody's place but the next round's. */
+    (void)!read(source->fd, signals, sizeof signals);
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         bl_stream_reaped(agent, pid, status);
     bl_shutdown_check(agent);
@@ -187,6 +187,7 @@ int main(void)
             fault(&agent, &err);
         }
         bl_link_end_round(&agent.link);
+        bl_streams_tidy(&agent);
         bl_cgroups_tidy(&agent.cgroups);
     }
 }

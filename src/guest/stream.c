@@ -117,11 +117,26 @@ void bl_stream_check(struct bl_stream *stream)
         if (stream->id)
             send_exit(agent, stream->id, &stream->result);
         stream->phase = BL_STREAM_ENDED;
+        stream->untidy = agent->untidy = true;
         agent->stream_count--;
-        bl_pump_discard(stream);
     }
-    if (outputs[0].source.fd < 0 && outputs[1].source.fd < 0)
+    if (!stream->untidy && outputs[0].source.fd < 0 && outputs[1].source.fd < 0)
         free_stream(stream);
+}
+
+void bl_streams_tidy(struct bl_agent *agent)
+{
+    if (!agent->untidy)
+        return;
+    agent->untidy = false;
+    for (struct bl_stream *stream = agent->streams, *next; stream; stream = next) {
+        next = stream->next;
+        if (!stream->untidy)
+            continue;
+        stream->untidy = false;
+        bl_pump_discard(stream);
+        bl_stream_check(stream);
+    }
 }
 
 /* wind_up() - The main process has ended, and its socket has said all. */
@@ -293,7 +308,7 @@ static struct bl_stream *make_stream(struct bl_agent *agent, uint32_t id, struct
         .agent = agent,
         .id = id,
         .open = *open,
-        .opened_us = bl_now_us(),
+        .opened_us = agent->link.heard_us,
         .timeout = {.expired = timed_out, .data = stream},
         .report = {.fd = -1, .events = EPOLLIN, .ready = report_ready, .data = stream},
         .input = {.fd = -1, .events = EPOLLOUT, .ready = bl_pump_input, .data = stream},

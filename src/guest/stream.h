@@ -37,13 +37,14 @@ struct bl_stream {
     uint32_t id; /* 0: of a conversation that is over, nobody hears of it */
     enum bl_stream_phase phase;
     struct bl_open open;
-    int64_t opened_us;
+    int64_t opened_us; /* when the agent heard of it, monotonic clock */
 
     pid_t pid; /* 0 once it was reaped */
     char cgroup[BL_CGROUP_NAME_MAX];
     bool unheard; /* CLOSE came, or another conversation: nothing is sent but EXIT */
     bool reaped;
     int wait_status;
+    bool untidy;           /* EXIT is on its way; what the stream holds is given back once that has left */
     struct bl_exit result; /* error, code of a failed start, timed_out */
     struct bl_timer timeout;
 
@@ -64,6 +65,8 @@ void bl_stream_reaped(struct bl_agent *agent, pid_t pid, int wait_status);
 void bl_streams_resume(struct bl_agent *agent);
 /* bl_streams_orphan() - The conversation is over: nobody hears of any stream again. */
 void bl_streams_orphan(struct bl_agent *agent);
+/* bl_streams_tidy() - Give back what ended streams hold; called once their EXIT has left, which somebody waits for. */
+void bl_streams_tidy(struct bl_agent *agent);
 /* bl_stream_workload() - The workload's stream while its process lives, else NULL. */
 struct bl_stream *bl_stream_workload(struct bl_agent *agent);
 
@@ -85,7 +88,7 @@ void bl_pump_wind_up(struct bl_stream *stream);
 /* bl_pump_discard() - Nobody listens any more. */
 void bl_pump_discard(struct bl_stream *stream);
 
-/* bl_stream_check() - Send EXIT when everything was sent; free the stream when nothing holds it. May free it. */
+/* bl_stream_check() - Send EXIT when everything was sent; free the stream when nothing holds it any more. May free it. */
 void bl_stream_check(struct bl_stream *stream);
 
 #endif
