@@ -551,7 +551,8 @@ BOXLITE_API enum BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *exe
                                                            void *user_data, CBoxliteError *out_error);
 BOXLITE_API enum BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, int rows, int cols,
                                                                CExecutionResizeCb cb, void *user_data, CBoxliteError *out_error);
-/* boxlite_execution_duration_us() - Microseconds that the command took by the clock inside the box; 0 until its end is known. */
+/* boxlite_execution_duration_us() - Microseconds from when the box heard of the command until that had ended, by the clock inside
+ * the box; 0 until its end is known. */
 BOXLITE_API uint64_t boxlite_execution_duration_us(CExecutionHandle *execution);
 /* boxlite_execution_free() - Let go; what still runs is killed, and no event of it comes any more. */
 BOXLITE_API void boxlite_execution_free(CExecutionHandle *execution);

@@ -276,6 +276,22 @@ struct exec_op {
     struct bl_open open;
 };
 
+/* adopt() - The session is open: do what the user wanted meanwhile, and have the hub step it. Return: 0; -1 */
+static int adopt(CExecutionHandle *execution, struct bl_session *session, struct bl_error *err)
+{
+    pthread_mutex_lock(&execution->lock);
+    execution->session = session;
+    if (execution->rows_wanted)
+        bl_session_resize(session, execution->rows_wanted, execution->columns_wanted);
+    if (execution->signal_wanted)
+        bl_session_signal(session, execution->signal_wanted);
+    if (execution->kill_wanted)
+        bl_session_signal(session, SIGKILL);
+    feed(execution);
+    pthread_mutex_unlock(&execution->lock);
+    return bl_capi_hub_add(execution->runtime, execution, err);
+}
+
 static int exec_work(struct bl_capi_op *base, struct bl_error *err)
 {
     struct exec_op *op = (struct exec_op *)base;
@@ -289,19 +305,7 @@ static int exec_work(struct bl_capi_op *base, struct bl_error *err)
     int failed = bl_session_exec(core, op->id, &op->open, &session_events, execution, &session, err);
 
     bl_capi_leave(base->runtime);
-    if (failed)
-        return -1;
-    pthread_mutex_lock(&execution->lock);
-    execution->session = session;
-    if (execution->rows_wanted)
-        bl_session_resize(session, execution->rows_wanted, execution->columns_wanted);
-    if (execution->signal_wanted)
-        bl_session_signal(session, execution->signal_wanted);
-    if (execution->kill_wanted)
-        bl_session_signal(session, SIGKILL);
-    feed(execution);
-    pthread_mutex_unlock(&execution->lock);
-    return bl_capi_hub_add(base->runtime, execution, err);
+    return failed ? -1 : adopt(execution, session, err);
 }
 
 static void exec_dispose(struct bl_capi_op *base)
@@ -320,6 +324,25 @@ static int run_exec(struct bl_capi_op *base, struct bl_error *err)
     if (exec_work(base, err) < 0)
         bl_capi_execution_fail(((struct exec_op *)base)->execution, err);
     return 0;
+}
+
+/* begin_at_once() - On this thread, if nothing has to be found out or waited for. Return: whether the worker has nothing to do */
+static bool begin_at_once(const CBoxHandle *handle, CExecutionHandle *execution, const struct bl_open *open)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    struct bl_runtime *core = bl_capi_enter(handle->runtime, &err);
+    struct bl_session *session = NULL;
+
+    if (!core)
+        return false;
+    /* What fails here fails there as well, and is told from there. */
+    (void)bl_session_exec_at_once(core, handle->id, open, &session_events, execution, &session, &err);
+    bl_capi_leave(handle->runtime);
+    if (!session)
+        return false;
+    if (adopt(execution, session, &err) < 0)
+        bl_capi_execution_fail(execution, &err);
+    return true;
 }
 
 /* take_env() - KEY=value from pairs; an odd last one is ignored. Return: 0; -1 */
@@ -418,13 +441,18 @@ enum BoxliteErrorCode boxlite_box_exec(CBoxHandle *handle, const BoxliteCommand 
         return bl_capi_no_memory(out_error);
     }
     atomic_fetch_add(&handle->runtime->commands, 1);
+    *out_execution = execution;
+    if (begin_at_once(handle, execution, &op->open)) {
+        exec_dispose(&op->op);
+        bl_capi_runtime_release(handle->runtime);
+        return bl_capi_ok(out_error);
+    }
     code = bl_capi_post(handle->runtime, CAPI_LANE_OPEN, &op->op, out_error);
     if (code != BOXLITE_OK) {
+        *out_execution = NULL;
         bl_capi_execution_release(execution);
-        return code;
     }
-    *out_execution = execution;
-    return BOXLITE_OK;
+    return code;
 }
 
 /* ---- Callbacks ---- */

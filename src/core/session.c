@@ -405,6 +405,13 @@ static int connect_running(struct bl_runtime *runtime, const struct bl_record *r
     return -1;
 }
 
+/* connect_at_once() - A connection to a box that nobody starts, stops or removes: who answers then runs, and needs no judge.
+ * Return: descriptor; -1: look closer */
+static int connect_at_once(struct bl_runtime *runtime, const char *id)
+{
+    return bl_lifecycle_probe(runtime->boxes_fd, id) == BL_LOCK_FREE ? bl_control_connect(runtime->boxes_fd, id) : -1;
+}
+
 /*
  * connect_box() - A connection to a box, which is started when it does not run, has no command of its own, and may resume
  * @may_start: false: never start it
@@ -414,15 +421,21 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
     for (int attempt = 1;; attempt++) {
         cleanup_record struct bl_record record = {0};
         struct bl_verdict verdict;
+        int fd = -1;
 
-        if (bl_store_find(runtime->store, name, &record, err) < 0 || bl_judge(runtime, &record, BL_JUDGE_LOOK, &verdict, err) < 0)
+        if (bl_store_find(runtime->store, name, &record, err) < 0)
             return -1;
         memcpy(id, record.id, sizeof record.id);
+        if (attempt == 1 && record.state.status == BL_BOX_RUNNING)
+            fd = connect_at_once(runtime, record.id);
+        if (fd >= 0)
+            return fd;
+        if (bl_judge(runtime, &record, BL_JUDGE_LOOK, &verdict, err) < 0)
+            return -1;
         if (*verdict.trouble)
             return bl_fail(err, BL_INVALID_STATE, 0, "the state of box %s can't be told: %s", name, verdict.trouble);
         if (verdict.runs && (!verdict.busy || record.state.status == BL_BOX_RUNNING)) {
-            int fd = connect_running(runtime, &record, &verdict, attempt, err);
-
+            fd = connect_running(runtime, &record, &verdict, attempt, err);
             if (fd >= 0 || errno != EAGAIN || attempt >= CONNECT_ATTEMPTS)
                 return fd;
             continue;
@@ -450,24 +463,27 @@ static int connect_box(struct bl_runtime *runtime, const char *name, bool may_st
     }
 }
 
-static int make_session(struct bl_runtime *runtime, const char *name, bool may_start, const struct bl_session_events *events,
-                        void *data, struct bl_session **out, struct bl_error *err)
+/* make_session() - @id, @fd: of a box and a connection to it; the latter is taken. Return: 0; -1 */
+static int make_session(struct bl_runtime *runtime, const char *id, int fd, const struct bl_session_events *events, void *data,
+                        struct bl_session **out, struct bl_error *err)
 {
     struct bl_session *session = calloc(1, sizeof *session);
 
-    if (!session)
+    if (!session) {
+        close(fd);
         return bl_fail_memory(err);
+    }
     session->runtime = runtime;
     session->events = *events;
     session->data = data;
     session->in = (struct bl_buffer)BL_BUFFER_INIT(IN_MAX);
     session->out = (struct bl_buffer)BL_BUFFER_INIT(OUT_MAX);
     session->input_credit = BL_WINDOW_BYTES;
-    session->fd = connect_box(runtime, name, may_start, session->id, err);
+    session->fd = fd;
+    memcpy(session->id, id, sizeof session->id);
     BL_CRASH_POINT("exec:connected");
-    if (session->fd < 0 || bl_control_hello(&session->out) < 0) {
-        if (session->fd >= 0)
-            bl_fail(err, BL_INTERNAL, errno, "make a random epoch");
+    if (bl_control_hello(&session->out) < 0) {
+        bl_fail(err, BL_INTERNAL, errno, "make a random epoch");
         bl_session_free(session);
         return -1;
     }
@@ -475,26 +491,63 @@ static int make_session(struct bl_runtime *runtime, const char *name, bool may_s
     return 0;
 }
 
+/* encode_open() - Return: 0 and a frame's payload; -1 */
+static int encode_open(struct bl_runtime *runtime, const struct bl_open *open, struct bl_buffer *payload, struct bl_error *err)
+{
+    if (bl_runtime_check(runtime, err) < 0)
+        return -1;
+    errno = 0;
+    if (open->kind != BL_OPEN_WORKLOAD && bl_open_encode(payload, open) == 0)
+        return 0;
+    return errno == ENOMEM ? bl_fail_memory(err)
+                           : bl_fail(err, BL_INVALID_ARGUMENT, 0,
+                                     "the command, its environment and its paths are too long: at most %d bytes are possible",
+                                     BL_FRAME_PAYLOAD_MAX);
+}
+
+/* send_open() - The first thing that is said. */
+static void send_open(struct bl_session *session, const struct bl_open *open, const struct bl_buffer *payload)
+{
+    session->takes_input = open->kind == BL_OPEN_COPY_IN || (open->kind == BL_OPEN_EXEC && open->use_stdin);
+    queue(session, BL_FRAME_OPEN, 0, bl_buffer_data(payload), payload->length);
+    flush(session);
+    BL_CRASH_POINT("exec:sent");
+}
+
 int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct bl_open *open,
                     const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err)
 {
     cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
+    char id[BL_BOX_ID_LENGTH + 1];
 
     *out = NULL;
-    if (bl_runtime_check(runtime, err) < 0)
+    if (encode_open(runtime, open, &payload, err) < 0)
         return -1;
-    errno = 0;
-    if (open->kind == BL_OPEN_WORKLOAD || bl_open_encode(&payload, open) < 0)
-        return errno == ENOMEM ? bl_fail_memory(err)
-                               : bl_fail(err, BL_INVALID_ARGUMENT, 0,
-                                         "the command, its environment and its paths are too long: at most %d bytes are possible",
-                                         BL_FRAME_PAYLOAD_MAX);
-    if (make_session(runtime, name, true, events, data, out, err) < 0)
+
+    int fd = connect_box(runtime, name, true, id, err);
+
+    if (fd < 0 || make_session(runtime, id, fd, events, data, out, err) < 0)
         return -1;
-    (*out)->takes_input = open->kind == BL_OPEN_COPY_IN || (open->kind == BL_OPEN_EXEC && open->use_stdin);
-    queue(*out, BL_FRAME_OPEN, 0, bl_buffer_data(&payload), payload.length);
-    flush(*out);
-    BL_CRASH_POINT("exec:sent");
+    send_open(*out, open, &payload);
+    return 0;
+}
+
+int bl_session_exec_at_once(struct bl_runtime *runtime, const char *id, const struct bl_open *open,
+                            const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err)
+{
+    cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
+
+    *out = NULL;
+    if (encode_open(runtime, open, &payload, err) < 0)
+        return -1;
+
+    int fd = connect_at_once(runtime, id);
+
+    if (fd < 0)
+        return 0;
+    if (make_session(runtime, id, fd, events, data, out, err) < 0)
+        return -1;
+    send_open(*out, open, &payload);
     return 0;
 }
 
@@ -502,10 +555,15 @@ int bl_session_attach(struct bl_runtime *runtime, const char *name, const struct
                       struct bl_session **out, struct bl_error *err)
 {
     cleanup_record struct bl_record record = {0};
+    char id[BL_BOX_ID_LENGTH + 1];
 
     *out = NULL;
-    if (bl_runtime_check(runtime, err) < 0 || bl_store_find(runtime->store, name, &record, err) < 0 ||
-        make_session(runtime, record.id, false, events, data, out, err) < 0)
+    if (bl_runtime_check(runtime, err) < 0 || bl_store_find(runtime->store, name, &record, err) < 0)
+        return -1;
+
+    int fd = connect_box(runtime, record.id, false, id, err);
+
+    if (fd < 0 || make_session(runtime, id, fd, events, data, out, err) < 0)
         return -1;
     (*out)->takes_input = record.open_stdin;
     queue(*out, BL_FRAME_ATTACH, 0, NULL, 0);

@@ -20,7 +20,9 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
+#include "core/lock.h"
 #include "core_fixture.h"
 #include "proto/launch.h"
 
@@ -506,6 +508,60 @@ static void the_death_of_the_box_is_told_with_its_cause(void **state)
     assert_non_null(strstr(err.message, "killed"));
 }
 
+/* exec_at_once() - Return: what the call returned; the session is the global one */
+static int exec_at_once(struct bl_error *err)
+{
+    char *args[] = {(char[]){"true"}, NULL};
+    const struct bl_open open = {.kind = BL_OPEN_EXEC, .args = args};
+
+    bl_session_free(session);
+    session = NULL;
+    return bl_session_exec_at_once(runtime, id, &open, &events, &told, &session, err);
+}
+
+static void at_once_only_what_nobody_changes_and_what_answers(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    cleanup_close int box_fd = openat(runtime->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char *args[] = {calloc(1, BL_FRAME_PAYLOAD_MAX + 1), NULL};
+    const struct bl_open too_long = {.kind = BL_OPEN_EXEC, .args = args};
+
+    (void)state;
+    /* Nobody listens: that has to be looked into, which is no failure yet. */
+    assert_int_equal(exec_at_once(&err), 0);
+    assert_null(session);
+
+    /* Somebody listens, but somebody else is about to stop, start or remove the box. */
+    listener = bl_unix_listen(box_fd, BL_FILE_CONTROL_SOCKET);
+    assert_true(listener >= 0);
+
+    int lock = bl_lifecycle_lock(runtime->boxes_fd, id, BL_NEVER, -1, &err);
+
+    assert_true(lock >= 0);
+    assert_int_equal(exec_at_once(&err), 0);
+    assert_null(session);
+    bl_lifecycle_unlock(lock);
+
+    /* Whoever answers then has the command, before anything was asked of the database. */
+    assert_int_equal(exec_at_once(&err), 0);
+    assert_non_null(session);
+    peer = accept(listener, NULL, NULL);
+    assert_true(peer >= 0);
+    expect_frame(BL_FRAME_HELLO);
+    expect_frame(BL_FRAME_OPEN);
+
+    /* What can't be sent to anybody is refused here, too. */
+    assert_non_null(args[0]);
+    memset(args[0], 'x', BL_FRAME_PAYLOAD_MAX);
+
+    struct bl_session *none;
+
+    assert_int_equal(bl_session_exec_at_once(runtime, id, &too_long, &events, &told, &none, &err), -1);
+    assert_null(none);
+    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
+    free(args[0]);
+}
+
 static void signals_and_sizes_are_sent(void **state)
 {
     uint32_t number = 0;
@@ -545,6 +601,7 @@ int main(void)
         WITH_A_BOX(output_after_its_end_breaks_it),
         WITH_A_BOX(bytes_that_are_no_frame_end_it),
         WITH_A_BOX(the_death_of_the_box_is_told_with_its_cause),
+        WITH_A_BOX(at_once_only_what_nobody_changes_and_what_answers),
         WITH_A_BOX(signals_and_sizes_are_sent),
     };
 
