@@ -249,7 +249,7 @@ static void describe_engine(struct bl_engine_choice *out)
     const char *asked = getenv("BOXLITE_ENGINE");
     struct bl_error err = BL_ERROR_INIT;
 
-    if (bl_engine_choose(asked && *asked ? asked : NULL, out, &err) == 0 || err.code == BL_ENGINE)
+    if (bl_engine_choose(asked && *asked ? asked : NULL, NULL, out, &err) == 0 || err.code == BL_ENGINE)
         return; /* without an emulator, the choice says so itself */
     bl_engine_probe(out);
     out->name[0] = '\0';

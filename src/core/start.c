@@ -54,6 +54,7 @@ struct start {
     uint32_t restarts;  /* how often its policy has started it again, this time included */
     int64_t timeout_ms; /* -1: none */
     bool templates;     /* may go on from a saved machine, or keep one */
+    struct bl_kvm_known kvm;
     int64_t log_offset; /* where this start's lines begin in shim.log */
     struct bl_spawned shim;
     struct bl_child *child;
@@ -122,6 +123,8 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
         .kernel = record->kernel ? record->kernel : guest->kernel,
         .initramfs = guest->initramfs,
         .templates = start->templates ? templates : NULL,
+        .kvm_usable = start->kvm.verdict == BL_KVM_USABLE,
+        .kvm_refused = start->kvm.verdict == BL_KVM_REFUSED ? start->kvm.why : NULL,
         .memory_bytes = (uint64_t)record->memory_mib << 20,
         .disk_bytes = record->disk_bytes,
         .cpus = record->cpus,
@@ -387,7 +390,7 @@ static void tell_engine(const struct start *start)
 {
     struct bl_engine_choice choice;
 
-    if (start->options->notice && bl_engine_choose(start->record->engine, &choice, NULL) == 0 && *choice.notice)
+    if (start->options->notice && bl_engine_choose(start->record->engine, &start->kvm, &choice, NULL) == 0 && *choice.notice)
         start->options->notice(choice.notice, start->options->notice_data);
 }
 
@@ -429,6 +432,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
     if (begin_life(start, err) < 0)
         return -1;
     BL_CRASH_POINT("start:recorded-starting");
+    bl_kvm_look(&start->kvm);
     if (launch_shim(start, lock_fd, err) < 0) {
         record_failure(start, &before, err);
         return -1;

@@ -34,6 +34,7 @@ enum launch_tag {
     LAUNCH_RESTARTS,
     LAUNCH_AUTO_STOP,
     LAUNCH_TEMPLATES,
+    LAUNCH_KVM_REFUSED,
     LAUNCH_TAG_END
 };
 
@@ -41,11 +42,13 @@ enum launch_tag {
 #define FLAG_DISCARD         2u
 #define FLAG_DEBUG           4u
 #define FLAG_UNCONFINED      8u
+#define FLAG_KVM_USABLE      16u
 
 static int put_numbers(struct bl_buffer *out, const struct bl_launch *launch)
 {
     uint32_t flags = (launch->start_on_attach ? FLAG_START_ON_ATTACH : 0) | (launch->discard ? FLAG_DISCARD : 0) |
-                     (launch->debug ? FLAG_DEBUG : 0) | (launch->unconfined ? FLAG_UNCONFINED : 0);
+                     (launch->debug ? FLAG_DEBUG : 0) | (launch->unconfined ? FLAG_UNCONFINED : 0) |
+                     (launch->kvm_usable ? FLAG_KVM_USABLE : 0);
     int failed = bl_field_put_u64(out, LAUNCH_MEMORY, launch->memory_bytes);
 
     failed |= bl_field_put_u64(out, LAUNCH_DISK, launch->disk_bytes);
@@ -83,6 +86,7 @@ int bl_launch_encode(struct bl_buffer *out, const struct bl_launch *launch)
     failed |= bl_field_put_string(&fields, LAUNCH_KERNEL_ARGS, launch->kernel_args);
     failed |= bl_field_put_string(&fields, LAUNCH_HOSTNAME, launch->hostname);
     failed |= bl_field_put_string(&fields, LAUNCH_TEMPLATES, launch->templates);
+    failed |= bl_field_put_string(&fields, LAUNCH_KVM_REFUSED, launch->kvm_refused);
     failed |= put_numbers(&fields, launch);
     failed |= bl_open_encode(&workload, &launch->workload);
     failed |= bl_field_put_bytes(&fields, LAUNCH_WORKLOAD, bl_buffer_data(&workload), workload.length);
@@ -139,6 +143,7 @@ static int take_number(const struct bl_field *field, struct bl_launch *launch)
         launch->discard = number & FLAG_DISCARD;
         launch->debug = number & FLAG_DEBUG;
         launch->unconfined = number & FLAG_UNCONFINED;
+        launch->kvm_usable = number & FLAG_KVM_USABLE;
         return 0;
     default:
         if (number > INT32_MAX)
@@ -172,6 +177,8 @@ static int take_field(const struct bl_field *field, struct bl_launch *launch)
         return take_text(field, texts[field->tag]);
     if (field->tag == LAUNCH_TEMPLATES)
         return take_text(field, &launch->templates);
+    if (field->tag == LAUNCH_KVM_REFUSED)
+        return take_text(field, &launch->kvm_refused);
     if (field->tag == LAUNCH_WORKLOAD)
         return launch->workload.kind ? -1 : bl_open_decode(field->bytes, field->length, &launch->workload);
     return take_number(field, launch);
@@ -218,6 +225,7 @@ void bl_launch_free(struct bl_launch *launch)
     free(launch->kernel_args);
     free(launch->hostname);
     free(launch->templates);
+    free(launch->kvm_refused);
     bl_open_free(&launch->workload);
     *launch = (struct bl_launch){.ready_fd = -1, .lifecycle_fd = -1, .creator_fd = -1};
 }

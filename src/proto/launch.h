@@ -62,6 +62,7 @@ struct bl_launch {
     char *kernel_args; /* appended to the command line; NULL: nothing */
     char *hostname;    /* NULL: "boxlite" */
     char *templates;   /* absolute path of the directory of saved machines, which need not exist; NULL: none are used or made */
+    char *kvm_refused; /* why /dev/kvm can't be used, as a trial showed; NULL: nothing is known against it */
     uint64_t memory_bytes;
     uint64_t disk_bytes; /* virtual size of the overlay */
     uint32_t cpus;
@@ -76,6 +77,7 @@ struct bl_launch {
     bool start_on_attach;    /* the workload starts when its ATTACH comes */
     bool discard;            /* nothing on the disk is needed afterwards (--rm): end without a sync */
     bool unconfined;         /* no sandbox around the engine */
+    bool kvm_usable;         /* a trial of /dev/kvm succeeded; with neither this nor kvm_refused the shim makes one */
     bool debug;              /* a talkative shim.log */
     struct bl_open workload; /* kind WORKLOAD; no args: an idle one */
 };

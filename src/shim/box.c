@@ -664,6 +664,15 @@ static int connect_guest(struct box *box, struct bl_engine_config *config, struc
     return bl_hub_new(&box->loop, &hub, &hub_events, box, &box->hub, err);
 }
 
+/* choose_engine() - With what the starter knows of KVM. Return: 0; -1 with *@err */
+static int choose_engine(const struct bl_launch *launch, struct bl_engine_choice *out, struct bl_error *err)
+{
+    struct bl_kvm_known kvm = {launch->kvm_usable ? BL_KVM_USABLE : launch->kvm_refused ? BL_KVM_REFUSED : BL_KVM_UNKNOWN, ""};
+
+    snprintf(kvm.why, sizeof kvm.why, "%s", launch->kvm_refused ? launch->kvm_refused : "");
+    return bl_engine_choose(launch->engine, &kvm, out, err);
+}
+
 /* start_vm() - Start the VM that was chosen, or choose one. Return: 0; -1 with *@err */
 static int start_vm(struct box *box, struct bl_error *err)
 {
@@ -689,10 +698,9 @@ static int start_vm(struct box *box, struct bl_error *err)
     if (length >= (int)sizeof command_line)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
     config.command_line = command_line;
-    if ((!box->choice.name[0] && bl_engine_choose(launch->engine, &box->choice, err) < 0) ||
-        check_workload(&launch->workload, err) < 0 || check_readable("guest kernel", launch->kernel, err) < 0 ||
-        check_readable("initramfs", launch->initramfs, err) < 0 || open_disks(box, &config, err) < 0 ||
-        connect_guest(box, &config, err) < 0)
+    if ((!box->choice.name[0] && choose_engine(launch, &box->choice, err) < 0) || check_workload(&launch->workload, err) < 0 ||
+        check_readable("guest kernel", launch->kernel, err) < 0 || check_readable("initramfs", launch->initramfs, err) < 0 ||
+        open_disks(box, &config, err) < 0 || connect_guest(box, &config, err) < 0)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s%s", box->choice.name, box->choice.reason, launch->unconfined ? "; security is off" : "");
     bl_template_prepare(&box->template, &box->loop, box->boots ? NULL : launch->templates, &box->choice, &config);

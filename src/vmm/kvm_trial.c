@@ -147,10 +147,11 @@ static int trial_failed(const char *step, char *why, size_t size)
     return -1;
 }
 
-int bl_kvm_trial(char *why, size_t size)
+int bl_kvm_trial(char *why, size_t size, bool *lasting)
 {
     __attribute__((cleanup(trial_end))) struct trial trial = {.kvm = -1, .vm = -1, .cpu = -1};
 
+    *lasting = false;
     trial.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (trial.kvm < 0)
         return open_failed(errno, why, size);
@@ -167,6 +168,7 @@ int bl_kvm_trial(char *why, size_t size)
     while (ioctl(trial.cpu, KVM_RUN, 0) < 0)
         if (errno != EINTR)
             return trial_failed("run a guest", why, size);
+    *lasting = true;
     if (trial.run->exit_reason != KVM_EXIT_HLT) {
         snprintf(why, size, "/dev/kvm is there but only a partial emulation, which can't run a guest kernel (exit reason %u)",
                  trial.run->exit_reason);
@@ -177,8 +179,9 @@ int bl_kvm_trial(char *why, size_t size)
 
 #else
 
-int bl_kvm_trial(char *why, size_t size)
+int bl_kvm_trial(char *why, size_t size, bool *lasting)
 {
+    *lasting = true;
     snprintf(why, size, "not supported on this processor yet");
     return -1;
 }

@@ -10,10 +10,12 @@
  */
 #include "vmm/probe.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vmm/kvm_trial.h"
@@ -79,27 +81,60 @@ void bl_engine_fall_back(struct bl_engine_choice *choice, const char *why)
     use_emulation(choice, why);
 }
 
-/* kvm_usable() - The trial, or what overrides it. Return: whether KVM is to be used; else @why */
-static bool kvm_usable(char *why, size_t size)
-{
-    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
+/* The last trial of this process whose outcome holds, and of which device that was. */
+static struct {
+    pthread_mutex_t lock;
+    bool valid;
+    struct stat device;
+    struct bl_kvm_known known;
+} tried = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-    if (!forced || !*forced)
-        return bl_kvm_trial(why, size) == 0;
-    snprintf(why, size, "switched off by BOXLITE_QEMU_ACCEL");
-    return strncmp(forced, "kvm", 3) == 0;
+/* same_device() - Whether nobody made the device anew, or changed who may use it. */
+static bool same_device(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_rdev == b->st_rdev && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* choose_qemu() - The texts of a choice of QEMU. @usable: whether KVM is; @why: if not */
-static void choose_qemu(struct bl_engine_choice *out, bool usable, const char *why)
+/* try_kvm() - The trial, unless its outcome is known. */
+static void try_kvm(struct bl_kvm_known *out)
+{
+    struct stat device;
+    bool there = stat("/dev/kvm", &device) == 0, lasting;
+
+    pthread_mutex_lock(&tried.lock);
+    if (!tried.valid || !there || !same_device(&device, &tried.device)) {
+        tried.known.why[0] = '\0';
+        tried.known.verdict = bl_kvm_trial(tried.known.why, sizeof tried.known.why, &lasting) == 0 ? BL_KVM_USABLE : BL_KVM_REFUSED;
+        tried.valid = there && lasting;
+        tried.device = device;
+    }
+    *out = tried.known;
+    pthread_mutex_unlock(&tried.lock);
+}
+
+void bl_kvm_look(struct bl_kvm_known *out)
 {
     const char *forced = getenv("BOXLITE_QEMU_ACCEL");
-    bool found = find_qemu(out) == 0;
+
+    if (!forced || !*forced) {
+        try_kvm(out);
+        return;
+    }
+    *out = (struct bl_kvm_known){.verdict = strncmp(forced, "kvm", 3) == 0 ? BL_KVM_USABLE : BL_KVM_REFUSED,
+                                 .why = "switched off by BOXLITE_QEMU_ACCEL"};
+}
+
+/* choose_qemu() - The texts of a choice of QEMU. */
+static void choose_qemu(struct bl_engine_choice *out, const struct bl_kvm_known *kvm)
+{
+    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
+    bool found = find_qemu(out) == 0, usable = kvm->verdict == BL_KVM_USABLE;
 
     out->kvm = usable;
     out->falls_back = usable && (!forced || !*forced || strcmp(forced, "kvm:tcg") == 0);
     if (!usable) {
-        use_emulation(out, why);
+        use_emulation(out, kvm->why);
         return;
     }
     snprintf(out->virtualization, sizeof out->virtualization, "available");
@@ -117,54 +152,78 @@ static void choose_own(struct bl_engine_choice *out, const char *why)
     snprintf(out->virtualization, sizeof out->virtualization, "available");
 }
 
-void bl_engine_probe(struct bl_engine_choice *out)
+/* choose_best() - The automatic choice. */
+static void choose_best(struct bl_engine_choice *out, const struct bl_kvm_known *kvm)
 {
-    char why[256];
-    bool usable = kvm_usable(why, sizeof why);
-
-    *out = (struct bl_engine_choice){0};
-    if (usable && OWN_MONITOR)
+    if (kvm->verdict == BL_KVM_USABLE && OWN_MONITOR)
         choose_own(out, "/dev/kvm is usable");
     else
-        choose_qemu(out, usable, why);
+        choose_qemu(out, kvm);
+}
+
+void bl_engine_probe(struct bl_engine_choice *out)
+{
+    struct bl_kvm_known kvm;
+
+    *out = (struct bl_engine_choice){0};
+    bl_kvm_look(&kvm);
+    choose_best(out, &kvm);
 }
 
 /* check_own() - Whether our own monitor can run here. Return: 0; -1: BL_UNSUPPORTED_ENGINE */
-static int check_own(struct bl_error *err)
+static int check_own(const struct bl_kvm_known *kvm, struct bl_error *err)
 {
-    char why[256];
-
     if (!OWN_MONITOR)
         return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet; engine qemu is");
-    if (kvm_usable(why, sizeof why))
+    if (kvm->verdict == BL_KVM_USABLE)
         return 0;
-    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm can't run here: %s; engine qemu can do without", why);
+    return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm can't run here: %s; engine qemu can do without", kvm->why);
+}
+
+static bool is(const char *engine, const char *name)
+{
+    return engine && strcmp(engine, name) == 0;
+}
+
+/* check_name() - Return: 0; -1: BL_INVALID_ARGUMENT */
+static int check_name(const char *engine, struct bl_error *err)
+{
+    if (!engine || is(engine, "auto") || is(engine, "qemu") || is(engine, "kvm"))
+        return 0;
+    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine);
 }
 
 int bl_engine_check(const char *engine, struct bl_error *err)
 {
-    if (!engine || strcmp(engine, "auto") == 0 || strcmp(engine, "qemu") == 0)
+    struct bl_kvm_known kvm;
+
+    if (check_name(engine, err) < 0)
+        return -1;
+    if (!is(engine, "kvm"))
         return 0;
-    if (strcmp(engine, "kvm") == 0)
-        return check_own(err);
-    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine);
+    bl_kvm_look(&kvm);
+    return check_own(&kvm, err);
 }
 
-int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err)
+int bl_engine_choose(const char *engine, const struct bl_kvm_known *known, struct bl_engine_choice *out, struct bl_error *err)
 {
-    *out = (struct bl_engine_choice){0};
-    if (bl_engine_check(engine, err) < 0)
-        return -1;
-    if (engine && strcmp(engine, "kvm") == 0) {
-        choose_own(out, "it was asked for, and /dev/kvm is usable");
-    } else if (engine && strcmp(engine, "qemu") == 0) {
-        char why[256];
-        bool usable = kvm_usable(why, sizeof why);
+    struct bl_kvm_known kvm = {0};
 
-        choose_qemu(out, usable, why);
-    } else {
-        bl_engine_probe(out);
-    }
+    *out = (struct bl_engine_choice){0};
+    if (check_name(engine, err) < 0)
+        return -1;
+    if (known)
+        kvm = *known;
+    if (kvm.verdict == BL_KVM_UNKNOWN)
+        bl_kvm_look(&kvm);
+    if (is(engine, "kvm") && check_own(&kvm, err) < 0)
+        return -1;
+    if (is(engine, "kvm"))
+        choose_own(out, "it was asked for, and /dev/kvm is usable");
+    else if (is(engine, "qemu"))
+        choose_qemu(out, &kvm);
+    else
+        choose_best(out, &kvm);
     if (!out->name[0])
         return bl_fail(err, BL_ENGINE, 0, "no engine can run: %s", out->reason);
     return 0;

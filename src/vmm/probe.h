@@ -10,6 +10,14 @@
 
 #define BL_PROBE_TEXT_MAX 384
 
+/* Whether KVM can be used here. */
+enum bl_kvm_verdict { BL_KVM_UNKNOWN, BL_KVM_USABLE, BL_KVM_REFUSED };
+
+struct bl_kvm_known {
+    enum bl_kvm_verdict verdict;
+    char why[256]; /* REFUSED: one line, and what to do */
+};
+
 /* Plain data; every text is one line. */
 struct bl_engine_choice {
     bool falls_back;                        /* if the emulator can't start with kvm, bl_engine_fall_back() and try again */
@@ -23,10 +31,18 @@ struct bl_engine_choice {
 };
 
 /*
- * bl_engine_probe() - Look at this machine: is /dev/kvm usable, is QEMU installed
+ * bl_kvm_look() - Find out whether KVM can be used
  *
  * KVM is judged by a trial, not by the presence of the device: a VM of one page of code is made and run. Some nested hosts
- * offer a /dev/kvm that can't carry out what every 64-bit kernel needs. Costs one to three milliseconds. Thread-safe.
+ * offer a /dev/kvm that can't carry out what every 64-bit kernel needs. Costs one to three milliseconds; what a process found
+ * out once holds as long as the device stays what it is, and the shim of a box is told by who starts it. Thread-safe.
+ *
+ * @out: never UNKNOWN
+ */
+void bl_kvm_look(struct bl_kvm_known *out);
+
+/*
+ * bl_engine_probe() - Look at this machine: is /dev/kvm usable (bl_kvm_look()), is QEMU installed
  *
  * @out: always filled in; name is empty when nothing can run
  */
@@ -43,10 +59,11 @@ int bl_engine_check(const char *engine, struct bl_error *err);
 /*
  * bl_engine_choose() - The engine for a start
  * @engine: "auto", "qemu" or "kvm"; NULL: "auto"
+ * @known: of KVM; NULL or UNKNOWN: it is looked at
  *
  * Return: 0 and *@out; -1: as bl_engine_check(); BL_ENGINE (the emulator is missing)
  */
-int bl_engine_choose(const char *engine, struct bl_engine_choice *out, struct bl_error *err);
+int bl_engine_choose(const char *engine, const struct bl_kvm_known *known, struct bl_engine_choice *out, struct bl_error *err);
 
 /* bl_engine_fall_back() - Change a choice of kvm to software emulation. @why: what went wrong with kvm */
 void bl_engine_fall_back(struct bl_engine_choice *choice, const char *why);

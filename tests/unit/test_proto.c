@@ -356,6 +356,8 @@ static const struct bl_launch sample_launch = {.box_id = TEXT("AbC123xyz789"),
                                                .creator_fd = -1,
                                                .start_on_attach = true,
                                                .debug = true,
+                                               .kvm_usable = true,
+                                               .kvm_refused = TEXT("why"),
                                                .workload = {.kind = BL_OPEN_WORKLOAD, .args = words, .env = variables}};
 
 static void launch_comes_back_whole(void **state)
@@ -379,6 +381,8 @@ static void launch_comes_back_whole(void **state)
     assert_int_equal(got.restart.most, 5);
     assert_int_equal(got.restarts, 2);
     assert_int_equal(got.auto_stop_ms, 1ull << 33);
+    assert_true(got.kvm_usable);
+    assert_string_equal(got.kvm_refused, "why");
     bl_launch_free(&got);
 }
 

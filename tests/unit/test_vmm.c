@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -27,18 +28,18 @@ static void test_choice(void **state)
     (void)state;
     assert_int_equal(setenv("BOXLITE_QEMU", "/bin/true", 1), 0);
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "tcg", 1), 0);
-    assert_int_equal(bl_engine_choose(NULL, &choice, &err), 0);
+    assert_int_equal(bl_engine_choose(NULL, NULL, &choice, &err), 0);
     assert_false(choice.kvm || choice.falls_back);
     assert_string_equal(choice.name, "qemu (emulation)");
     assert_string_equal(choice.program, "/bin/true");
     assert_non_null(strstr(choice.notice, "software emulation"));
 
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "kvm", 1), 0);
-    assert_int_equal(bl_engine_choose("qemu", &choice, &err), 0);
+    assert_int_equal(bl_engine_choose("qemu", NULL, &choice, &err), 0);
     assert_true(choice.kvm && !choice.falls_back);
     assert_string_equal(choice.notice, "");
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "kvm:tcg", 1), 0);
-    assert_int_equal(bl_engine_choose("qemu", &choice, &err), 0);
+    assert_int_equal(bl_engine_choose("qemu", NULL, &choice, &err), 0);
     assert_true(choice.kvm && choice.falls_back);
     bl_engine_fall_back(&choice, "it broke");
     assert_false(choice.kvm || choice.falls_back);
@@ -47,22 +48,22 @@ static void test_choice(void **state)
     /* Our own monitor: where KVM is, and not without. */
 #ifdef __x86_64__
     for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(bl_engine_choose(i ? "kvm" : "auto", &choice, &err), 0);
+        assert_int_equal(bl_engine_choose(i ? "kvm" : "auto", NULL, &choice, &err), 0);
         assert_true(choice.own && choice.kvm && !choice.falls_back);
         assert_string_equal(choice.name, "kvm");
         assert_string_equal(choice.notice, "");
     }
 #endif
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "tcg", 1), 0);
-    assert_int_equal(bl_engine_choose("kvm", &choice, &err), -1);
+    assert_int_equal(bl_engine_choose("kvm", NULL, &choice, &err), -1);
     assert_int_equal(err.code, BL_UNSUPPORTED_ENGINE);
     assert_non_null(strstr(err.message, "engine qemu"));
-    assert_int_equal(bl_engine_choose("vax", &choice, &err), -1);
+    assert_int_equal(bl_engine_choose("vax", NULL, &choice, &err), -1);
     assert_int_equal(err.code, BL_INVALID_ARGUMENT);
 
     /* Without an emulator there is no engine, and what to do about it is said. */
     assert_int_equal(setenv("BOXLITE_QEMU", "/nonexistent/qemu", 1), 0);
-    assert_int_equal(bl_engine_choose("auto", &choice, &err), -1);
+    assert_int_equal(bl_engine_choose("auto", NULL, &choice, &err), -1);
     assert_int_equal(err.code, BL_ENGINE);
     assert_non_null(strstr(err.message, "/nonexistent/qemu"));
     assert_string_equal(choice.program, "");
@@ -71,7 +72,7 @@ static void test_choice(void **state)
     cleanup_free char *path = strdup(getenv("PATH"));
 
     assert_int_equal(setenv("PATH", ":/nonexistent::relative", 1), 0);
-    assert_int_equal(bl_engine_choose("auto", &choice, &err), -1);
+    assert_int_equal(bl_engine_choose("auto", NULL, &choice, &err), -1);
     assert_non_null(strstr(err.message, "apt install"));
     assert_int_equal(setenv("PATH", path, 1), 0);
     assert_int_equal(unsetenv("BOXLITE_QEMU_ACCEL"), 0);
@@ -80,6 +81,39 @@ static void test_choice(void **state)
     bl_engine_probe(&choice);
     assert_true(choice.kvm ? strcmp(choice.virtualization, "available") == 0
                            : bl_starts_with(choice.virtualization, "unavailable: "));
+}
+
+/* What somebody found out is not tried again: by this process, or by who is told. */
+static void a_trial_of_kvm_is_made_once(void **state)
+{
+    const struct bl_kvm_known told = {BL_KVM_REFUSED, "it was tried elsewhere"}, praised = {BL_KVM_USABLE, ""};
+    struct rlimit files, none;
+    struct bl_kvm_known first, second;
+    struct bl_engine_choice choice;
+    struct bl_error err = BL_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(unsetenv("BOXLITE_QEMU_ACCEL"), 0);
+    bl_kvm_look(&first);
+    assert_int_not_equal(first.verdict, BL_KVM_UNKNOWN);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    none = (struct rlimit){0, files.rlim_max};
+    /* Without descriptors there is no trial, so the outcome of one that came to an end is the former one. */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bl_kvm_look(&second);
+    assert_int_equal(bl_engine_choose("kvm", &praised, &choice, &err), 0);
+    assert_int_equal(bl_engine_choose("kvm", &told, &choice, &err), -1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_int_equal(second.verdict, first.verdict);
+    if (strstr(first.why, "partial emulation"))
+        assert_string_equal(second.why, first.why);
+    assert_non_null(strstr(err.message, "it was tried elsewhere"));
+
+    assert_int_equal(setenv("BOXLITE_QEMU", "/bin/true", 1), 0);
+    assert_int_equal(bl_engine_choose("auto", &told, &choice, &err), 0);
+    assert_string_equal(choice.name, "qemu (emulation)");
+    assert_string_equal(choice.reason, "it was tried elsewhere");
+    assert_int_equal(unsetenv("BOXLITE_QEMU"), 0);
 }
 
 /* after() - The argument that follows an option, the @nth time that it is given. */
@@ -235,10 +269,8 @@ static void test_counter_frequency(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_kernel_files),
-        cmocka_unit_test(test_counter_frequency),
+        cmocka_unit_test(test_choice),       cmocka_unit_test(a_trial_of_kvm_is_made_once), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_kernel_files), cmocka_unit_test(test_counter_frequency),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
