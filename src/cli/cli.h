@@ -68,6 +68,8 @@ int bl_cli_configure(struct bl_cli *cli);
 const char *bl_cli_home(const struct bl_cli *cli);
 /* bl_cli_open() - Open the runtime of this command, once. Return: it; NULL after saying why not */
 struct bl_runtime *bl_cli_open(struct bl_cli *cli);
+/* bl_cli_begin() - As bl_cli_open(), but its database is opened when it is needed (bl_runtime_begin()) */
+struct bl_runtime *bl_cli_begin(struct bl_cli *cli);
 /* bl_cli_usage() - Say what is wrong with the arguments. Return: always BL_EXIT_USAGE */
 int bl_cli_usage(const struct bl_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* bl_cli_fail_memory() - Say that memory ran out. Return: as bl_cli_fail() */

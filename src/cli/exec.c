@@ -24,11 +24,13 @@ static int carry(struct bl_cli *cli, const struct bl_open *open, struct bl_pump 
     struct bl_error err = BL_ERROR_INIT;
     struct bl_session *session = NULL;
     struct bl_start_options start = {.detach = true, .cancel_fd = cli->signal_fd};
+    const char *box = cli->operands.list[0];
     int code;
 
     bl_notice_ask(cli, &start);
     bl_runtime_start_as(cli->runtime, &start);
-    if (bl_session_exec(cli->runtime, cli->operands.list[0], open, &bl_pump_events, pump, &session, &err) < 0)
+    if (bl_session_exec_at_once(cli->runtime, box, open, &bl_pump_events, pump, &session, &err) < 0 ||
+        (!session && bl_session_exec(cli->runtime, box, open, &bl_pump_events, pump, &session, &err) < 0))
         return bl_cli_fail(cli, &err);
     /* From here on signals are for the command; before, they cancelled a start. */
     bl_pump_begin(pump);
@@ -65,7 +67,7 @@ static int run(struct bl_cli *cli, void *data)
         return bl_cli_usage(cli, cli->operands.before_dashes == 1 ? "required: a COMMAND behind '--'" : "required: BOX -- COMMAND");
     if (bl_cli_environment(values->env, values->env_files, &env, &err) < 0 || bl_pump_check_tty(pump.tty, &err) < 0)
         return bl_cli_fail(cli, &err);
-    if (!bl_cli_open(cli))
+    if (!bl_cli_begin(cli))
         return BL_EXIT_FAILURE;
 
     struct bl_open open = {

@@ -86,17 +86,28 @@ const char *bl_cli_home(const struct bl_cli *cli)
     return cli->home || (variable && *variable) ? cli->home : cli->config.home_dir;
 }
 
-struct bl_runtime *bl_cli_open(struct bl_cli *cli)
+/* open_with() - As bl_runtime_open(), or bl_runtime_begin(). */
+static struct bl_runtime *open_with(struct bl_cli *cli, int (*open)(const char *, struct bl_runtime **, struct bl_error *))
 {
     struct bl_error err = BL_ERROR_INIT;
 
     if (bl_cli_configure(cli))
         return NULL;
-    if (!cli->runtime && bl_runtime_open(bl_cli_home(cli), &cli->runtime, &err) < 0) {
+    if (!cli->runtime && open(bl_cli_home(cli), &cli->runtime, &err) < 0) {
         cli->runtime = NULL;
         bl_cli_fail(cli, &err);
     }
     return cli->runtime;
+}
+
+struct bl_runtime *bl_cli_open(struct bl_cli *cli)
+{
+    return open_with(cli, bl_runtime_open);
+}
+
+struct bl_runtime *bl_cli_begin(struct bl_cli *cli)
+{
+    return open_with(cli, bl_runtime_begin);
 }
 
 int bl_cli_for_each(struct bl_cli *cli, int (*act)(struct bl_cli *cli, const char *name, void *values, struct bl_error *err),

@@ -52,6 +52,13 @@ char *bl_runtime_default_home(struct bl_error *err);
  */
 int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *err);
 /*
+ * bl_runtime_begin() - As bl_runtime_open(), but only the home is opened; the first operation that needs its database opens the
+ * rest
+ *
+ * For one command in a box that answers (bl_session_exec_at_once()), which needs nothing else.
+ */
+int bl_runtime_begin(const char *home, struct bl_runtime **out, struct bl_error *err);
+/*
  * bl_runtime_close() - Stop using a home: attached boxes that this runtime started are stopped, detached ones run on
  *
  * Waits for the stops, at most the grace period. Not to be called while another thread uses the runtime.
@@ -314,7 +321,7 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
                     const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err);
 /*
  * bl_session_exec_at_once() - As bl_session_exec(), where nothing has to be found out or waited for; blocks on nobody
- * @id: of the box, whole
+ * @id: of the box, whole; anything else has to be looked up
  * Return: 0 and *@out, which is NULL when bl_session_exec() has to look closer; -1
  */
 int bl_session_exec_at_once(struct bl_runtime *runtime, const char *id, const struct bl_open *open,

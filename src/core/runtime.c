@@ -24,7 +24,7 @@
 
 #define DEATH_WAIT_MS 30000 /* how long the kernel may take to end a process that ends already */
 
-int bl_runtime_check(const struct bl_runtime *runtime, struct bl_error *err)
+int bl_runtime_owned(const struct bl_runtime *runtime, struct bl_error *err)
 {
     if (runtime->owner != getpid())
         return bl_fail(err, BL_INVALID_STATE, 0,
@@ -72,7 +72,46 @@ static int judge_claims(struct bl_runtime *runtime, struct bl_error *err)
     return 0;
 }
 
-int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *err)
+/* close_all() - What open_all() opened. */
+static void close_all(struct bl_runtime *runtime)
+{
+    bl_reaper_free(bl_steal_ptr(&runtime->reaper));
+    if (runtime->images)
+        bl_images_close(bl_steal_ptr(&runtime->images));
+    bl_store_close(bl_steal_ptr(&runtime->store));
+    free(bl_steal_ptr(&runtime->runtime_dir));
+}
+
+/* open_all() - The database, the images, and who reaps; all of them or nothing. Return: 0; -1 */
+static int open_all(struct bl_runtime *runtime, struct bl_error *err)
+{
+    if ((runtime->runtime_dir = bl_runtime_dir_find(err)) &&
+        bl_store_open(runtime->home_fd, runtime->home, &runtime->store, err) == 0 &&
+        bl_images_open(runtime->home, runtime->runtime_dir, &runtime->images, err) == 0 &&
+        bl_reaper_new(&runtime->reaper, err) == 0 && judge_claims(runtime, err) == 0)
+        return 0;
+    close_all(runtime);
+    return -1;
+}
+
+int bl_runtime_check(struct bl_runtime *runtime, struct bl_error *err)
+{
+    int failed = 0;
+
+    if (bl_runtime_owned(runtime, err) < 0)
+        return -1;
+    if (atomic_load(&runtime->open))
+        return 0;
+    pthread_mutex_lock(&runtime->open_lock);
+    if (!atomic_load(&runtime->open)) {
+        failed = open_all(runtime, err);
+        atomic_store(&runtime->open, !failed);
+    }
+    pthread_mutex_unlock(&runtime->open_lock);
+    return failed;
+}
+
+int bl_runtime_begin(const char *home, struct bl_runtime **out, struct bl_error *err)
 {
     struct bl_runtime *runtime = calloc(1, sizeof *runtime);
 
@@ -83,6 +122,7 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
     runtime->home_fd = runtime->boxes_fd = -1;
     runtime->implicit_start.cancel_fd = -1;
     pthread_mutex_init(&runtime->attached_lock, NULL);
+    pthread_mutex_init(&runtime->open_lock, NULL);
     runtime->home = home ? strdup(home) : bl_runtime_default_home(err);
 
     size_t length = runtime->home ? strlen(runtime->home) : 0;
@@ -91,16 +131,23 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
         runtime->home[--length] = '\0';
     if (home && !runtime->home)
         bl_fail_memory(err);
-    if (!runtime->home || bl_home_open(runtime->home, &runtime->home_fd, &runtime->boxes_fd, err) < 0 ||
-        !(runtime->runtime_dir = bl_runtime_dir_find(err)) ||
-        bl_store_open(runtime->home_fd, runtime->home, &runtime->store, err) < 0 ||
-        bl_images_open(runtime->home, runtime->runtime_dir, &runtime->images, err) < 0 ||
-        bl_reaper_new(&runtime->reaper, err) < 0 || judge_claims(runtime, err) < 0) {
+    if (!runtime->home || bl_home_open(runtime->home, &runtime->home_fd, &runtime->boxes_fd, err) < 0) {
         bl_runtime_close(runtime);
         return -1;
     }
     *out = runtime;
     return 0;
+}
+
+int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *err)
+{
+    if (bl_runtime_begin(home, out, err) < 0)
+        return -1;
+    if (bl_runtime_check(*out, err) == 0)
+        return 0;
+    bl_runtime_close(*out);
+    *out = NULL;
+    return -1;
 }
 
 void bl_runtime_start_as(struct bl_runtime *runtime, const struct bl_start_options *options)
@@ -198,16 +245,13 @@ void bl_runtime_close(struct bl_runtime *runtime)
     /* A forked child has copies of descriptors and of a database connection that are its parent's: it must not even close them. */
     if (runtime->owner != getpid())
         return;
-    if (runtime->store && runtime->reaper)
+    if (atomic_load(&runtime->open))
         bl_runtime_stop_attached(runtime, BL_DEFAULT_STOP_GRACE_MS, NULL);
-    bl_reaper_free(runtime->reaper);
-    if (runtime->images)
-        bl_images_close(runtime->images);
-    bl_store_close(runtime->store);
+    close_all(runtime);
     bl_close_fd(&runtime->boxes_fd);
     bl_close_fd(&runtime->home_fd);
     pthread_mutex_destroy(&runtime->attached_lock);
-    free(runtime->runtime_dir);
+    pthread_mutex_destroy(&runtime->open_lock);
     free(runtime->home);
     free(runtime);
 }

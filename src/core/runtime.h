@@ -9,6 +9,7 @@
 #define BL_CORE_RUNTIME_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "core/core.h"
 #include "core/reaper.h"
@@ -23,9 +24,11 @@ struct bl_attached {
 
 struct bl_runtime {
     char *home;
-    char *runtime_dir;
     int home_fd, boxes_fd;
-    pid_t owner; /* the process that opened it; a forked child must not use it */
+    pid_t owner;               /* the process that opened it; a forked child must not use it */
+    pthread_mutex_t open_lock; /* around opening all of it; "open" is set once, below it */
+    atomic_bool open;          /* the next four are there */
+    char *runtime_dir;
     struct bl_store *store;
     struct bl_images *images;
     struct bl_reaper *reaper;
@@ -34,8 +37,10 @@ struct bl_runtime {
     struct bl_start_options implicit_start; /* of boxes that start by themselves; set before other threads come */
 };
 
-/* bl_runtime_check() - Refuse to work in a forked child. Return: 0; -1 with BL_INVALID_STATE */
-int bl_runtime_check(const struct bl_runtime *runtime, struct bl_error *err);
+/* bl_runtime_owned() - Refuse to work in a forked child. Return: 0; -1 with BL_INVALID_STATE */
+int bl_runtime_owned(const struct bl_runtime *runtime, struct bl_error *err);
+/* bl_runtime_check() - The same, and open what bl_runtime_begin() left; the first thing that each operation calls. Return: 0; -1 */
+int bl_runtime_check(struct bl_runtime *runtime, struct bl_error *err);
 /* bl_runtime_attach() - Remember a shim that ends with the runtime. Return: 0; -1 when memory ran out */
 int bl_runtime_attach(struct bl_runtime *runtime, const char *id, const struct bl_process *shim);
 /* bl_runtime_detach() - Forget it: it ended. */

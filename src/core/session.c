@@ -25,6 +25,7 @@
 #include "core/change.h"
 #include "core/control.h"
 #include "core/lock.h"
+#include "core/names.h"
 #include "core/report.h"
 #include "proto/launch.h"
 #include "proto/messages.h"
@@ -80,6 +81,8 @@ static int explain_end(struct bl_session *session, int error, struct bl_error *e
     struct bl_verdict verdict;
 
     session->ended = true;
+    if (bl_runtime_check(session->runtime, err) < 0)
+        return -1;
     if (bl_store_get(session->runtime->store, session->id, &record, NULL) < 0)
         return bl_fail(err, BL_SESSION_REAPED, 0, "box %s was removed, and with it how the command ended", session->id);
     if (bl_judge(session->runtime, &record, BL_JUDGE_LOOK, &verdict, err) < 0)
@@ -492,10 +495,8 @@ static int make_session(struct bl_runtime *runtime, const char *id, int fd, cons
 }
 
 /* encode_open() - Return: 0 and a frame's payload; -1 */
-static int encode_open(struct bl_runtime *runtime, const struct bl_open *open, struct bl_buffer *payload, struct bl_error *err)
+static int encode_open(const struct bl_open *open, struct bl_buffer *payload, struct bl_error *err)
 {
-    if (bl_runtime_check(runtime, err) < 0)
-        return -1;
     errno = 0;
     if (open->kind != BL_OPEN_WORKLOAD && bl_open_encode(payload, open) == 0)
         return 0;
@@ -521,7 +522,7 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
     char id[BL_BOX_ID_LENGTH + 1];
 
     *out = NULL;
-    if (encode_open(runtime, open, &payload, err) < 0)
+    if (bl_runtime_check(runtime, err) < 0 || encode_open(open, &payload, err) < 0)
         return -1;
 
     int fd = connect_box(runtime, name, true, id, err);
@@ -538,10 +539,10 @@ int bl_session_exec_at_once(struct bl_runtime *runtime, const char *id, const st
     cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
 
     *out = NULL;
-    if (encode_open(runtime, open, &payload, err) < 0)
+    if (bl_runtime_owned(runtime, err) < 0 || encode_open(open, &payload, err) < 0)
         return -1;
 
-    int fd = connect_at_once(runtime, id);
+    int fd = bl_box_id_valid(id) ? connect_at_once(runtime, id) : -1;
 
     if (fd < 0)
         return 0;

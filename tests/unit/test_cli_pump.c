@@ -121,6 +121,11 @@ int bl_runtime_open(const char *home, struct bl_runtime **out, struct bl_error *
     return -1;
 }
 
+int bl_runtime_begin(const char *home, struct bl_runtime **out, struct bl_error *err)
+{
+    return bl_runtime_open(home, out, err);
+}
+
 /* give() - Hand out bytes within the window */
 static size_t give(struct bl_session *session, enum bl_channel channel, const uint8_t *bytes, size_t length)
 {

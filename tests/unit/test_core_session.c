@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -562,6 +563,42 @@ static void at_once_only_what_nobody_changes_and_what_answers(void **state)
     free(args[0]);
 }
 
+static void a_home_that_was_only_begun_is_opened_when_it_is_needed(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    struct bl_runtime *own, *other = runtime;
+    struct bl_box_info *boxes;
+    char database[128], away[128];
+    size_t count;
+
+    (void)state;
+    snprintf(database, sizeof database, "%s/db/boxlite.db", fixture_home);
+    snprintf(away, sizeof away, "%s/db/away", fixture_home);
+    assert_int_equal(bl_runtime_begin(fixture_home, &own, &err), 0);
+    runtime = own;
+    assert_int_equal(exec_at_once(&err), 0);
+    assert_null(session);
+    assert_null(own->store);
+
+    /* What can't be opened is said each time, and nothing stays of the attempt. */
+    assert_int_equal(rename(database, away), 0);
+    assert_int_equal(mkdir(database, 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bl_box_list(own, &boxes, &count, &err), -1);
+        assert_int_equal(err.code, BL_DATABASE);
+        assert_null(own->store);
+        bl_error_clear(&err);
+    }
+    assert_int_equal(rmdir(database), 0);
+    assert_int_equal(rename(away, database), 0);
+    assert_int_equal(bl_box_list(own, &boxes, &count, &err), 0);
+    assert_int_equal(count, 1);
+    bl_box_list_free(boxes, count);
+    assert_non_null(own->store);
+    bl_runtime_close(own);
+    runtime = other;
+}
+
 static void signals_and_sizes_are_sent(void **state)
 {
     uint32_t number = 0;
@@ -602,6 +639,7 @@ int main(void)
         WITH_A_BOX(bytes_that_are_no_frame_end_it),
         WITH_A_BOX(the_death_of_the_box_is_told_with_its_cause),
         WITH_A_BOX(at_once_only_what_nobody_changes_and_what_answers),
+        WITH_A_BOX(a_home_that_was_only_begun_is_opened_when_it_is_needed),
         WITH_A_BOX(signals_and_sizes_are_sent),
     };
 
