@@ -182,11 +182,12 @@ void bl_link_send(struct bl_link *link, enum bl_frame_type type, uint16_t channe
         lose(link, "more answers than the host takes");
 }
 
-void bl_link_send_patiently(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream)
+void bl_link_send_patiently(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload,
+                            size_t length)
 {
     size_t before = link->out.length;
 
-    bl_link_send(link, type, channel, stream, NULL, 0);
+    bl_link_send(link, type, channel, stream, payload, length);
     /* It waits only behind what waits as well. */
     if (before == link->patient)
         link->patient = link->out.length;

@@ -48,7 +48,8 @@ bool bl_link_full(struct bl_link *link);
 void bl_link_send(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload,
                   size_t length);
 /* bl_link_send_patiently() - Queue a frame that leaves with the next one, or alone after some milliseconds. */
-void bl_link_send_patiently(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream);
+void bl_link_send_patiently(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream, const void *payload,
+                            size_t length);
 void bl_link_send_u32(struct bl_link *link, enum bl_frame_type type, uint16_t channel, uint32_t stream, uint32_t value);
 /* bl_link_drain() - Write until nothing waits or the deadline passes; for the last words. */
 void bl_link_drain(struct bl_link *link, int64_t deadline_ms);

@@ -36,7 +36,7 @@ static void finish_output(struct bl_output *output)
         return;
     output->finished = true;
     if (!stream->unheard)
-        bl_link_send_patiently(&stream->agent->link, BL_FRAME_EOF, output->channel, stream->id);
+        bl_link_send_patiently(&stream->agent->link, BL_FRAME_EOF, output->channel, stream->id, NULL, 0);
 }
 
 /* throw_away() - Read what nobody wants. */

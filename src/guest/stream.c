@@ -198,14 +198,16 @@ static void hold_mounts(struct bl_stream *workload)
     workload->agent->mounts_fd = open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* started() - The command runs. */
+/* started() - The command runs. Many an exec ends in the next moment, and says all at once then; others are waited for to begin. */
 static void started(struct bl_stream *stream)
 {
     cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(64);
+    bool hurry = stream->open.kind != BL_OPEN_EXEC || stream->open.detach;
 
     stream->phase = BL_STREAM_RUNS;
     if (!stream->unheard && bl_field_put_u32(&payload, BL_OPENED_PID, (uint32_t)stream->pid) == 0)
-        bl_link_send(&stream->agent->link, BL_FRAME_OPENED, 0, stream->id, bl_buffer_data(&payload), payload.length);
+        (hurry ? bl_link_send : bl_link_send_patiently)(&stream->agent->link, BL_FRAME_OPENED, 0, stream->id,
+                                                        bl_buffer_data(&payload), payload.length);
     bl_pump_start(stream);
     if (stream->open.kind == BL_OPEN_WORKLOAD) {
         hold_mounts(stream);
