@@ -78,7 +78,7 @@ static void remove_emptied(struct bl_source *source, uint32_t events)
     }
 }
 
-int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pids_max, struct bl_error *err)
+int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, struct bl_error *err)
 {
     *groups = (struct bl_cgroups){.box_fd = -1, .emptied = {.fd = -1}};
     if (mount("cgroup2", BL_CGROUP_ROOT, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY)
@@ -92,7 +92,7 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
 
     /* At this moment hardly anything is cached, so what is free is what is available. */
     uint64_t available = (uint64_t)(info.freeram + info.bufferram) * info.mem_unit;
-    uint64_t total = (uint64_t)info.totalram * info.mem_unit;
+    uint64_t by_memory = (uint64_t)info.totalram * info.mem_unit / MEMORY_PER_PROCESS;
 
     if (root < 0 || mkdirat(root, "boxlite", 0755) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "make the cgroup of the box");
@@ -102,14 +102,9 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
         return bl_fail(err, BL_INTERNAL, errno, "enable the controllers of cgroup2 (%s)", CONTROLLERS);
 
     groups->memory_max = available / 10 * 9;
-    groups->pids_max = pids_max;
-    if (!pids_max) {
-        uint64_t by_memory = total / MEMORY_PER_PROCESS;
-
-        groups->pids_max = by_memory < PIDS_MAX_LEAST  ? PIDS_MAX_LEAST
-                           : by_memory > PIDS_MAX_MOST ? PIDS_MAX_MOST
-                                                       : (uint32_t)by_memory;
-    }
+    groups->pids_max = by_memory < PIDS_MAX_LEAST  ? PIDS_MAX_LEAST
+                       : by_memory > PIDS_MAX_MOST ? PIDS_MAX_MOST
+                                                   : (uint32_t)by_memory;
     /* What the workload may not have is for execs, even while it has all that it may. */
     if (set_number(groups->box_fd, "memory.max", available / 100 * 95) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "limit the memory of the box");
@@ -119,6 +114,12 @@ int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pi
     if (groups->emptied.fd < 0 || bl_source_add(loop, &groups->emptied) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "watch the cgroups");
     return 0;
+}
+
+void bl_cgroups_limit(struct bl_cgroups *groups, uint32_t pids_max)
+{
+    if (pids_max)
+        groups->pids_max = pids_max;
 }
 
 int bl_cgroup_make(struct bl_cgroups *groups, const char *name, char *out, struct bl_error *err)

@@ -38,8 +38,10 @@ struct bl_cgroups {
     size_t lingering_count;
 };
 
-/* bl_cgroups_init() - Mount the hierarchy and make /boxlite. @pids_max: 0: from the memory. Return: 0; -1 */
-int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, uint32_t pids_max, struct bl_error *err);
+/* bl_cgroups_init() - Mount the hierarchy and make /boxlite, with the limits that follow from the memory. Return: 0; -1 */
+int bl_cgroups_init(struct bl_cgroups *groups, struct bl_loop *loop, struct bl_error *err);
+/* bl_cgroups_limit() - What this box wants instead. @pids_max: 0: nothing else */
+void bl_cgroups_limit(struct bl_cgroups *groups, uint32_t pids_max);
 /*
  * bl_cgroup_make() - A new group
  * @name: "workload", or NULL for the next exec; @out: its name then, of BL_CGROUP_NAME_MAX bytes

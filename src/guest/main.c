@@ -159,6 +159,10 @@ static int start(struct bl_agent *agent, struct bl_error *err)
     if (agent->own_pid_ns_fd < 0 || agent->children.fd < 0 || bl_loop_init(&agent->loop) < 0 ||
         bl_source_add(&agent->loop, &agent->children) < 0)
         return bl_fail(err, BL_INTERNAL, errno, "set the event loop up");
+    /* Both take the kernel many milliseconds, and know nothing of a box: machines from a template have them behind them. */
+    bl_system_loopback();
+    if (bl_cgroups_init(&agent->cgroups, &agent->loop, err) < 0)
+        return -1;
 
     int port = bl_system_open_port(PORT_NAME, bl_deadline_in(PORT_WAIT_MS), err);
 

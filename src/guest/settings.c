@@ -208,9 +208,7 @@ int bl_settings_apply(struct bl_agent *agent, const struct bl_frame *config, str
     if (mount_disk(settings.disk_bytes, err) < 0)
         return -1;
     agent->mounted_us = bl_now_us();
-    bl_system_loopback();
-    if (bl_cgroups_init(&agent->cgroups, &agent->loop, (uint32_t)settings.pids_max, err) < 0)
-        return -1;
+    bl_cgroups_limit(&agent->cgroups, (uint32_t)settings.pids_max);
     agent->configured = true;
     return 0;
 }
