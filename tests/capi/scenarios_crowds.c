@@ -156,6 +156,19 @@ static int threads_now(void)
     return threads;
 }
 
+/* write_line() - Give a command that waits something to read; if it does not wait any more, say how it ended. */
+static void write_line(CExecutionHandle *execution)
+{
+    struct result end = {0};
+
+    if (boxlite_execution_stdin_write(execution, (const uint8_t *)"x", 1, &error) == BOXLITE_OK)
+        return;
+    OK(boxlite_execution_wait(execution, on_wait, &end, &error));
+    drain_until(&end.done, 1);
+    fprintf(stderr, "a command that was to wait has ended: exit code %d, %s\n", end.exit_code, end.message);
+    CHECK(!"it waits");
+}
+
 void scenario_waiting_costs_no_thread(void)
 {
     enum { CROWD = 200 };
@@ -167,7 +180,7 @@ void scenario_waiting_costs_no_thread(void)
         executions[i] = begin(box, &(BoxliteCommand){.command = "cat"}, &results[i]);
     /* Each has answered a line, so each runs and waits. */
     for (int i = 0; i < CROWD; i++) {
-        OK(boxlite_execution_stdin_write(executions[i], (const uint8_t *)"x", 1, &error));
+        write_line(executions[i]);
         while (!results[i].out_length)
             CHECK(boxlite_runtime_drain(runtime, -1, &error) >= 0);
     }

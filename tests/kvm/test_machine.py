@@ -3,6 +3,7 @@
 
 kvm-boot starts a kernel without a box around it and prints how the machine ended. Each kernel begins in 32-bit protected mode.
 """
+import gzip
 import os
 import pathlib
 import struct
@@ -35,6 +36,18 @@ def make_kernel(path, code):
     return path
 
 
+def pack_kernel(path, kernel):
+    """A bzImage around an ELF file, as Linux's boot protocol wants it (Documentation/arch/x86/boot.rst): two sectors of setup, then
+    what is packed."""
+    packed = gzip.compress(kernel.read_bytes())
+    setup = bytearray(2 * 512)
+    struct.pack_into("<B", setup, 0x1f1, 1)  # sectors of setup after the first
+    struct.pack_into("<HH4sH", setup, 0x1fe, 0xaa55, 0, b"HdrS", 0x20f)
+    struct.pack_into("<II", setup, 0x248, 0, len(packed))
+    path.write_bytes(bytes(setup) + packed)
+    return path
+
+
 def boot(kernel, initramfs, words="quiet"):
     """Return: exit code, and what it said, the guest's console before its own words"""
     command = [BUILD / "tests" / "unit" / "kvm-boot", kernel, initramfs, "1", "256", words]
@@ -53,6 +66,12 @@ def test_orderly_ends(tmp_path, code, says):
     # What comes after the end is not run: it would be a failure.
     status, said = boot(make_kernel(tmp_path / "kernel", code + NO_MANS_LAND), BUILD / "trivial.initramfs")
     assert status == 0 and says in said, said
+
+
+def test_a_bzimage_is_unpacked(tmp_path):
+    kernel = make_kernel(tmp_path / "kernel", POWER_OFF + NO_MANS_LAND)
+    status, said = boot(pack_kernel(tmp_path / "bzImage", kernel), BUILD / "trivial.initramfs")
+    assert status == 0 and "the guest powered off" in said, said
 
 
 def test_an_exit_that_is_not_known_is_reported_with_registers(tmp_path):
