@@ -94,6 +94,8 @@ static void finalize_p(sqlite3_stmt **statement)
 /* let_go_p() - A kept statement holds no lock, and nothing of its caller's, between its uses. */
 static void let_go_p(sqlite3_stmt **statement)
 {
+    if (!*statement)
+        return;
     sqlite3_reset(*statement);
     sqlite3_clear_bindings(*statement);
 }
