@@ -113,10 +113,11 @@ static int break_off(struct bl_session *session, struct bl_error *err, const cha
     return bl_fail(err, BL_RPC, 0, "the host process of box %s broke the protocol: %s", session->id, what);
 }
 
-/* queue() - A frame of the stream to send. */
+/* queue() - A frame of the stream to send. After one that found no memory there is none any more: the box would take what follows
+ * for the whole, and say that something else is wrong. */
 static void queue(struct bl_session *session, enum bl_frame_type type, uint16_t channel, const void *payload, size_t length)
 {
-    if (!session->ended && bl_frame_append(&session->out, type, channel, STREAM, payload, length) < 0)
+    if (!session->ended && !session->broken && bl_frame_append(&session->out, type, channel, STREAM, payload, length) < 0)
         session->broken = true;
 }
 
@@ -278,6 +279,8 @@ int bl_session_step(struct bl_session *session, struct bl_error *err)
 {
     if (session->ended)
         return 0;
+    if (session->broken)
+        return bl_fail_memory(err);
     /* A failure to send is not the last word: what the box said before it went is still to be read. */
     flush(session);
     if (take_frames(session, err) < 0)
@@ -408,11 +411,19 @@ static int connect_running(struct bl_runtime *runtime, const struct bl_record *r
     return -1;
 }
 
-/* connect_at_once() - A connection to a box that nobody starts, stops or removes: who answers then runs, and needs no judge.
- * Return: descriptor; -1: look closer */
+/*
+ * connect_at_once() - A connection to a box that runs, and that nobody starts, stops or removes
+ *
+ * The lock is looked at after connecting: who answers holds it, or somebody for him, until the guest does, so if it is free then,
+ * he is ready. The other way round he could have begun in between.
+ *
+ * Return: descriptor; -1: look closer
+ */
 static int connect_at_once(struct bl_runtime *runtime, const char *id)
 {
-    return bl_lifecycle_probe(runtime->boxes_fd, id) == BL_LOCK_FREE ? bl_control_connect(runtime->boxes_fd, id) : -1;
+    cleanup_close int fd = bl_control_connect(runtime->boxes_fd, id);
+
+    return fd >= 0 && bl_lifecycle_probe(runtime->boxes_fd, id) == BL_LOCK_FREE ? bl_steal_fd(&fd) : -1;
 }
 
 /*
