@@ -25,6 +25,7 @@
 #include "base/strings.h"
 #include "core/capabilities.h"
 #include "core/change.h"
+#include "core/kvm_note.h"
 #include "core/lock.h"
 #include "core/names.h"
 #include "disk/qcow2.h"
@@ -43,13 +44,17 @@ static const char *engine_of(const struct bl_box_options *options)
 }
 
 /* check_options() - What can be refused before anything is touched. */
-static int check_options(const struct bl_box_options *options, struct bl_error *err)
+static int check_options(const struct bl_runtime *runtime, const struct bl_box_options *options, struct bl_error *err)
 {
+    struct bl_kvm_known kvm = {.verdict = BL_KVM_UNKNOWN};
+
     if (!options->image == !options->rootfs)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a box needs an image or a rootfs, and not both");
     if (options->name && bl_box_name_check(options->name, err) < 0)
         return -1;
-    if (bl_engine_check(engine_of(options), err) < 0)
+    if (strcmp(engine_of(options), "kvm") == 0)
+        bl_kvm_note_look(runtime, &kvm);
+    if (bl_engine_check(engine_of(options), &kvm, err) < 0)
         return -1;
     if (options->cpus > BL_MOST_CPUS)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "%u CPUs are too many: at most %d are possible", options->cpus, BL_MOST_CPUS);
@@ -364,7 +369,7 @@ int bl_box_create(struct bl_runtime *runtime, const struct bl_box_options *optio
 
     if (!err)
         err = &local;
-    if (bl_runtime_check(runtime, err) < 0 || check_options(options, err) < 0)
+    if (bl_runtime_check(runtime, err) < 0 || check_options(runtime, options, err) < 0)
         return -1;
     /* One that is doomed may still have the name. */
     bl_sweep_doomed(runtime);

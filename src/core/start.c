@@ -29,6 +29,7 @@
 #include "core/capabilities.h"
 #include "core/change.h"
 #include "core/home.h"
+#include "core/kvm_note.h"
 #include "core/lock.h"
 #include "core/policy.h"
 #include "core/spawn.h"
@@ -432,7 +433,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
     if (begin_life(start, err) < 0)
         return -1;
     BL_CRASH_POINT("start:recorded-starting");
-    bl_kvm_look(&start->kvm);
+    bl_kvm_note_look(start->runtime, &start->kvm);
     if (launch_shim(start, lock_fd, err) < 0) {
         record_failure(start, &before, err);
         return -1;
@@ -443,6 +444,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
 
     BL_CRASH_POINT("start:answered");
     if (failed) {
+        bl_kvm_note_drop(start->runtime);
         end_shim(start);
         BL_CRASH_POINT("start:failed-ended");
         record_failure(start, &before, err);

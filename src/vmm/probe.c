@@ -193,29 +193,37 @@ static int check_name(const char *engine, struct bl_error *err)
     return bl_fail(err, BL_INVALID_ARGUMENT, 0, "unknown engine '%s': auto, qemu and kvm are known", engine);
 }
 
-int bl_engine_check(const char *engine, struct bl_error *err)
+/* know() - What is known, or can be found out. */
+static struct bl_kvm_known know(const struct bl_kvm_known *known)
 {
     struct bl_kvm_known kvm;
 
+    if (known && known->verdict != BL_KVM_UNKNOWN)
+        return *known;
+    bl_kvm_look(&kvm);
+    return kvm;
+}
+
+int bl_engine_check(const char *engine, const struct bl_kvm_known *known, struct bl_error *err)
+{
     if (check_name(engine, err) < 0)
         return -1;
     if (!is(engine, "kvm"))
         return 0;
-    bl_kvm_look(&kvm);
+
+    const struct bl_kvm_known kvm = know(known);
+
     return check_own(&kvm, err);
 }
 
 int bl_engine_choose(const char *engine, const struct bl_kvm_known *known, struct bl_engine_choice *out, struct bl_error *err)
 {
-    struct bl_kvm_known kvm = {0};
-
     *out = (struct bl_engine_choice){0};
     if (check_name(engine, err) < 0)
         return -1;
-    if (known)
-        kvm = *known;
-    if (kvm.verdict == BL_KVM_UNKNOWN)
-        bl_kvm_look(&kvm);
+
+    const struct bl_kvm_known kvm = know(known);
+
     if (is(engine, "kvm") && check_own(&kvm, err) < 0)
         return -1;
     if (is(engine, "kvm"))

@@ -50,11 +50,11 @@ void bl_engine_probe(struct bl_engine_choice *out);
 
 /*
  * bl_engine_check() - Whether there is such an engine, and, for "kvm", whether it can run here; the emulator may still be missing
- * @engine: as for bl_engine_choose()
+ * @engine, @known: as for bl_engine_choose()
  *
  * Return: 0; -1: BL_INVALID_ARGUMENT (no such engine), BL_UNSUPPORTED_ENGINE ("kvm" can't run here)
  */
-int bl_engine_check(const char *engine, struct bl_error *err);
+int bl_engine_check(const char *engine, const struct bl_kvm_known *known, struct bl_error *err);
 
 /*
  * bl_engine_choose() - The engine for a start
