@@ -118,7 +118,7 @@ static void reap(struct bl_source *source, uint32_t events)
     int status;
 
     (void)events;
-    /* Children that end at once are one signal; more than one read takes nobody's place but the next round's. */
+    /* One signal at most is pending, however many children have ended; another brings the loop here again. */
     (void)!read(source->fd, signals, sizeof signals);
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         bl_stream_reaped(agent, pid, status);

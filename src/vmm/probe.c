@@ -99,7 +99,7 @@ static bool same_device(const struct stat *a, const struct stat *b)
 /* try_kvm() - The trial, unless its outcome is known. */
 static void try_kvm(struct bl_kvm_known *out)
 {
-    struct stat device;
+    struct stat device = {0};
     bool there = stat("/dev/kvm", &device) == 0, lasting;
 
     pthread_mutex_lock(&tried.lock);
