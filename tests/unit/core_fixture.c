@@ -100,6 +100,23 @@ struct bl_runtime *fixture_open(void)
     return runtime;
 }
 
+struct bl_runtime *fixture_runtime;
+
+int fixture_open_runtime(void **state)
+{
+    (void)state;
+    fixture_runtime = fixture_open();
+    return 0;
+}
+
+int fixture_close_runtime(void **state)
+{
+    (void)state;
+    bl_runtime_close(fixture_runtime);
+    fixture_runtime = NULL;
+    return 0;
+}
+
 void fixture_box(struct bl_runtime *runtime, const char *mode, bool detach, char *id)
 {
     const char *command[] = {mode, NULL}, *entrypoint[] = {NULL};

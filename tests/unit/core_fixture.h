@@ -23,6 +23,11 @@ int fixture_setup(void **state);
 int fixture_teardown(void **state);
 /* fixture_open() - One more runtime on the home. */
 struct bl_runtime *fixture_open(void);
+/* fixture_runtime - The one of a test that is set up by fixture_open_runtime() and torn down by fixture_close_runtime(). */
+extern struct bl_runtime *fixture_runtime;
+int fixture_open_runtime(void **state);
+int fixture_close_runtime(void **state);
+#define WITH_A_RUNTIME(name) cmocka_unit_test_setup_teardown(name, fixture_open_runtime, fixture_close_runtime)
 /* fixture_box() - A box whose shim behaves as @mode says (tests/tools/stand-in-shim.c); NULL: an idle one, that just runs. */
 void fixture_box(struct bl_runtime *runtime, const char *mode, bool detach, char *id);
 /* fixture_start() - Start it, which must succeed. Return: pid of its shim */

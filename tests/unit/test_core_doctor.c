@@ -31,7 +31,6 @@
 #include "core_fixture.h"
 #include "proto/launch.h"
 
-static struct bl_runtime *runtime;
 static time_t clock_ahead_s;
 
 /* In the place of libc's: only time makes a file's change time older. */
@@ -44,20 +43,6 @@ time_t time(time_t *out)
     if (out)
         *out = now.tv_sec;
     return now.tv_sec;
-}
-
-static int open_runtime(void **state)
-{
-    (void)state;
-    runtime = fixture_open();
-    return 0;
-}
-
-static int close_runtime(void **state)
-{
-    (void)state;
-    bl_runtime_close(runtime);
-    return 0;
 }
 
 /* deny() - From now on the kernel answers a system call of this process and its children with an error. */
@@ -189,15 +174,15 @@ static void a_healthy_home_needs_nothing(void **state)
     struct said said;
 
     (void)state;
-    fixture_box(runtime, NULL, true, id);
-    fixture_start(runtime, id);
+    fixture_box(fixture_runtime, NULL, true, id);
+    fixture_start(fixture_runtime, id);
     said = examine(fixture_home);
     if (said.attentions)
         fail_msg("%s", said.text);
     says(&said, "its locks work");
     says(&said, "boxes: 1, and the state of each can be told");
     says(&said, "leftovers: none");
-    assert_int_equal(bl_box_remove(runtime, id, true, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, id, true, NULL), 0);
 }
 
 static void a_home_that_can_not_be_one(void **state)
@@ -216,23 +201,23 @@ static void boxes_in_trouble_are_named(void **state)
     struct said said;
 
     (void)state;
-    fixture_box(runtime, "lockless", true, lockless);
-    fixture_box(runtime, NULL, true, lost);
-    fixture_box(runtime, NULL, true, held);
+    fixture_box(fixture_runtime, "lockless", true, lockless);
+    fixture_box(fixture_runtime, NULL, true, lost);
+    fixture_box(fixture_runtime, NULL, true, held);
 
-    pid_t pid = fixture_start(runtime, lockless);
+    pid_t pid = fixture_start(fixture_runtime, lockless);
     struct holder holder = hold_ofd(held, BL_FILE_OVERLAY, F_RDLCK, 100, 1);
 
-    assert_int_equal(bl_remove_tree(runtime->boxes_fd, lost), 0);
+    assert_int_equal(bl_remove_tree(fixture_runtime->boxes_fd, lost), 0);
     said = examine(fixture_home);
     assert_int_equal(said.attentions, 3);
     says(&said, "has lost its lock");
     says(&said, "has lost its files");
     says(&said, "something still writes its disk");
     let_go(&holder);
-    assert_int_equal(bl_box_remove(runtime, lost, false, NULL), 0);
-    assert_int_equal(bl_box_remove(runtime, held, false, NULL), 0);
-    assert_int_equal(bl_box_remove(runtime, lockless, true, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, lost, false, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, held, false, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, lockless, true, NULL), 0);
     fixture_wait_gone(pid);
     assert_int_equal(examine(fixture_home).attentions, 0);
 }
@@ -255,7 +240,7 @@ static void in_home(const char *path, const char *text)
 
 static bool is_there(const char *path)
 {
-    return faccessat(runtime->home_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return faccessat(fixture_runtime->home_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static void list_leftover(const struct bl_leftover *leftover, void *data)
@@ -271,7 +256,7 @@ static struct said collect(bool dry_run)
 {
     struct said said = {0};
 
-    assert_int_equal(bl_runtime_gc(runtime, dry_run, list_leftover, &said, NULL), 0);
+    assert_int_equal(bl_runtime_gc(fixture_runtime, dry_run, list_leftover, &said, NULL), 0);
     return said;
 }
 
@@ -281,10 +266,10 @@ static void what_nothing_owns_is_found_and_removed(void **state)
     struct said said;
 
     (void)state;
-    fixture_box(runtime, NULL, true, dead);
-    fixture_box(runtime, NULL, true, alive);
-    fixture_start(runtime, alive);
-    fixture_kill(fixture_start(runtime, dead));
+    fixture_box(fixture_runtime, NULL, true, dead);
+    fixture_box(fixture_runtime, NULL, true, alive);
+    fixture_start(fixture_runtime, alive);
+    fixture_kill(fixture_start(fixture_runtime, dead));
     in_home("boxes/aaaaaaaaaaaa", NULL);
     in_home("boxes/aaaaaaaaaaaa/lifecycle.lock", "");
     in_home("boxes/aaaaaaaaaaaa/big", "what a creation had written");
@@ -292,7 +277,7 @@ static void what_nothing_owns_is_found_and_removed(void **state)
     in_home("images/partial/0123456789abcdef", "half a disk");
     in_home("images/partial/fedcba9876543210", "another, whose writer lives");
 
-    cleanup_close int writer = openat(runtime->home_fd, "images/partial/fedcba9876543210", O_RDWR | O_CLOEXEC);
+    cleanup_close int writer = openat(fixture_runtime->home_fd, "images/partial/fedcba9876543210", O_RDWR | O_CLOEXEC);
 
     assert_int_equal(flock(writer, LOCK_EX), 0);
     for (int turn = 0; turn < 2; turn++) {
@@ -311,11 +296,11 @@ static void what_nothing_owns_is_found_and_removed(void **state)
     assert_true(is_there("images/partial/fedcba9876543210"));
     assert_true(is_there("boxes/not-an-id"));
     assert_int_equal(rmdir(fixture_path("not-an-id", "")), 0);
-    assert_int_equal(unlinkat(runtime->home_fd, "images/partial/fedcba9876543210", 0), 0);
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "images/partial/fedcba9876543210", 0), 0);
     snprintf(path, sizeof path, "boxes/%s/control.sock", alive);
     assert_true(is_there(path));
-    assert_int_equal(bl_box_remove(runtime, dead, false, NULL), 0);
-    assert_int_equal(bl_box_remove(runtime, alive, true, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, dead, false, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, alive, true, NULL), 0);
 }
 
 /* What somebody works on is nobody's leaving, however it looks. */
@@ -355,7 +340,6 @@ static void a_disk_of_no_image(void **state)
 
 int main(void)
 {
-#define WITH_A_RUNTIME(name) cmocka_unit_test_setup_teardown(name, open_runtime, close_runtime)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_refusal_of_a_namespace_has_its_hint),
         cmocka_unit_test(a_kernel_without_a_call_is_told),

@@ -18,28 +18,11 @@
 #include "core/kvm_note.h"
 #include "core_fixture.h"
 
-static struct bl_runtime *runtime;
-
-static int open_runtime(void **state)
-{
-    (void)state;
-    runtime = fixture_open();
-    return 0;
-}
-
-static int close_runtime(void **state)
-{
-    (void)state;
-    bl_kvm_note_drop(runtime);
-    bl_runtime_close(runtime);
-    return 0;
-}
-
 /* write_note() - A note as an earlier start on this boot would have left it. @user: who left it; -1: us. Return: whether there is a
  * device that we may use */
 static bool write_note(const char *boot_id, long user)
 {
-    cleanup_close int fd = openat(runtime->home_fd, "kvm", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    cleanup_close int fd = openat(fixture_runtime->home_fd, "kvm", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     struct stat device = {0};
     bool there = access("/dev/kvm", R_OK | W_OK) == 0 && stat("/dev/kvm", &device) == 0;
 
@@ -54,7 +37,7 @@ static enum bl_kvm_verdict look(void)
 {
     struct bl_kvm_known known;
 
-    bl_kvm_note_look(runtime, &known);
+    bl_kvm_note_look(fixture_runtime, &known);
     return known.verdict;
 }
 
@@ -66,13 +49,13 @@ static void a_note_of_now_is_believed(void **state)
     bl_kvm_look(&really);
     assert_int_equal(look(), really.verdict);
     /* A trial that succeeded is noted, one that failed is not. */
-    assert_int_equal(faccessat(runtime->home_fd, "kvm", F_OK, 0), really.verdict == BL_KVM_USABLE ? 0 : -1);
+    assert_int_equal(faccessat(fixture_runtime->home_fd, "kvm", F_OK, 0), really.verdict == BL_KVM_USABLE ? 0 : -1);
 
     bool there = write_note(bl_boot_id(), -1);
 
     assert_int_equal(look(), there ? BL_KVM_USABLE : really.verdict);
-    bl_kvm_note_drop(runtime);
-    assert_int_equal(faccessat(runtime->home_fd, "kvm", F_OK, 0), -1);
+    bl_kvm_note_drop(fixture_runtime);
+    assert_int_equal(faccessat(fixture_runtime->home_fd, "kvm", F_OK, 0), -1);
     assert_int_equal(look(), really.verdict);
 }
 
@@ -94,21 +77,20 @@ static void any_other_note_counts_for_nothing(void **state)
     write_note(bl_boot_id(), -1);
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "tcg", 1), 0);
     assert_int_equal(look(), BL_KVM_REFUSED);
-    bl_kvm_note_drop(runtime);
+    bl_kvm_note_drop(fixture_runtime);
     assert_int_equal(setenv("BOXLITE_QEMU_ACCEL", "kvm", 1), 0);
     assert_int_equal(look(), BL_KVM_USABLE);
-    assert_int_equal(faccessat(runtime->home_fd, "kvm", F_OK, 0), -1);
+    assert_int_equal(faccessat(fixture_runtime->home_fd, "kvm", F_OK, 0), -1);
     assert_int_equal(unsetenv("BOXLITE_QEMU_ACCEL"), 0);
 
     /* Something in the way of a note is left alone. */
-    assert_int_equal(mkdirat(runtime->home_fd, "kvm", 0700), 0);
+    assert_int_equal(mkdirat(fixture_runtime->home_fd, "kvm", 0700), 0);
     assert_int_equal(look(), really.verdict);
-    assert_int_equal(unlinkat(runtime->home_fd, "kvm", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "kvm", AT_REMOVEDIR), 0);
 }
 
 int main(void)
 {
-#define WITH_A_RUNTIME(name) cmocka_unit_test_setup_teardown(name, open_runtime, close_runtime)
     const struct CMUnitTest tests[] = {
         WITH_A_RUNTIME(a_note_of_now_is_believed),
         WITH_A_RUNTIME(any_other_note_counts_for_nothing),

@@ -18,22 +18,6 @@
 #include "core_fixture.h"
 #include "proto/launch.h"
 
-static struct bl_runtime *runtime;
-
-static int open_runtime(void **state)
-{
-    (void)state;
-    runtime = fixture_open();
-    return 0;
-}
-
-static int close_runtime(void **state)
-{
-    (void)state;
-    bl_runtime_close(runtime);
-    return 0;
-}
-
 static void make(const char *mode, const char *policy, int64_t auto_delete_ms, char *id)
 {
     const char *command[] = {mode, NULL}, *entrypoint[] = {NULL};
@@ -44,7 +28,7 @@ static void make(const char *mode, const char *policy, int64_t auto_delete_ms, c
                                      .auto_delete_ms = auto_delete_ms};
 
     assert_int_equal(bl_restart_parse(policy, &options.restart), 0);
-    assert_int_equal(bl_box_create(runtime, &options, -1, id, NULL), 0);
+    assert_int_equal(bl_box_create(fixture_runtime, &options, -1, id, NULL), 0);
 }
 
 /* change() - Alter what is recorded of a box, as time or another program would. */
@@ -52,9 +36,9 @@ static void change(const char *id, void (*alter)(struct bl_state *))
 {
     struct bl_record record = {0};
 
-    assert_int_equal(bl_store_get(runtime->store, id, &record, NULL), 0);
+    assert_int_equal(bl_store_get(fixture_runtime->store, id, &record, NULL), 0);
     alter(&record.state);
-    assert_int_equal(bl_store_update(runtime->store, id, &record.state, NULL), 1);
+    assert_int_equal(bl_store_update(fixture_runtime->store, id, &record.state, NULL), 1);
     bl_record_free(&record);
 }
 
@@ -91,13 +75,13 @@ static struct told revive(bool after_boot)
     const struct bl_start_options options = {.detach = true, .cancel_fd = -1};
     struct told told = {0};
 
-    assert_int_equal(bl_runtime_start_by_policy(runtime, &options, after_boot, tell, &told, NULL), 0);
+    assert_int_equal(bl_runtime_start_by_policy(fixture_runtime, &options, after_boot, tell, &told, NULL), 0);
     return told;
 }
 
 static void is(const char *id, enum bl_box_status status, uint32_t restarts)
 {
-    struct bl_box_info info = fixture_inspect(runtime, id);
+    struct bl_box_info info = fixture_inspect(fixture_runtime, id);
 
     assert_int_equal(info.status, status);
     assert_int_equal(info.restarts, restarts);
@@ -106,7 +90,7 @@ static void is(const char *id, enum bl_box_status status, uint32_t restarts)
 
 static void remove_box(const char *id)
 {
-    assert_int_equal(bl_box_remove(runtime, id, true, NULL), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, id, true, NULL), 0);
 }
 
 /* A box whose shim was killed: who comes next starts it, unless its policy is `no`. */
@@ -120,7 +104,7 @@ static void what_died_comes_back(void **state)
         make(NULL, policies[i], 0, id);
         assert_int_equal(revive(false).runs, 0); /* it was never started */
         assert_int_equal(revive(true).runs, 0);
-        fixture_kill(fixture_start(runtime, id));
+        fixture_kill(fixture_start(fixture_runtime, id));
         assert_int_equal(revive(false).runs, i > 0);
         is(id, i ? BL_BOX_RUNNING : BL_BOX_STOPPED, i > 0);
         assert_int_equal(revive(false).runs, 0);
@@ -137,8 +121,8 @@ static void a_stop_ends_it(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
         make(NULL, policies[i], 0, id);
-        fixture_start(runtime, id);
-        assert_int_equal(bl_box_stop(runtime, id, -1, -1, NULL), 0);
+        fixture_start(fixture_runtime, id);
+        assert_int_equal(bl_box_stop(fixture_runtime, id, -1, -1, NULL), 0);
         assert_int_equal(revive(false).runs, 0);
         assert_int_equal(revive(true).runs, 0);
         change(id, reboot);
@@ -168,7 +152,7 @@ static void reports_say_who_meant_it(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         make(NULL, "always", 0, id);
-        fixture_kill(fixture_start(runtime, id));
+        fixture_kill(fixture_start(fixture_runtime, id));
         fixture_write(id, "exit.json", rows[i].report);
         assert_int_equal(revive(false).runs, rows[i].wanted);
         remove_box(id);
@@ -182,18 +166,18 @@ static void restarts_are_counted_and_bounded(void **state)
 
     (void)state;
     make(NULL, "on-failure:2", 0, id);
-    fixture_kill(fixture_start(runtime, id));
+    fixture_kill(fixture_start(fixture_runtime, id));
     for (uint32_t i = 1; i <= 2; i++) {
         assert_int_equal(revive(true).runs, 1);
         is(id, BL_BOX_RUNNING, i);
-        info = fixture_inspect(runtime, id);
+        info = fixture_inspect(fixture_runtime, id);
         fixture_kill(info.pid);
         bl_box_info_free(&info);
     }
     assert_int_equal(revive(true).runs, 0);
     is(id, BL_BOX_STOPPED, 2);
     /* By hand the count begins anew. */
-    fixture_kill(fixture_start(runtime, id));
+    fixture_kill(fixture_start(fixture_runtime, id));
     is(id, BL_BOX_STOPPED, 0);
     assert_int_equal(revive(true).runs, 1);
     /* Nonsense in the file is no number. */
@@ -210,17 +194,17 @@ static void the_delay_grows(void **state)
 
     (void)state;
     make(NULL, "always", 0, id);
-    fixture_kill(fixture_start(runtime, id));
+    fixture_kill(fixture_start(fixture_runtime, id));
     assert_int_equal(revive(false).runs, 1); /* the first time there is nothing to wait for */
     fixture_write(id, BL_FILE_RESTARTS, "30\n");
-    info = fixture_inspect(runtime, id);
+    info = fixture_inspect(fixture_runtime, id);
     fixture_kill(info.pid);
     bl_box_info_free(&info);
     assert_int_equal(revive(false).runs, 0); /* a minute has not passed */
     is(id, BL_BOX_STOPPED, 30);
     change(id, an_hour_ago);
     assert_int_equal(revive(false).runs, 1);
-    info = fixture_inspect(runtime, id);
+    info = fixture_inspect(fixture_runtime, id);
     fixture_kill(info.pid);
     bl_box_info_free(&info);
     assert_int_equal(revive(true).runs, 1);
@@ -236,7 +220,7 @@ static void a_start_that_fails(void **state)
 
     (void)state;
     make("fail", "always", 0, id);
-    assert_int_equal(bl_box_start(runtime, id, NULL, NULL), -1);
+    assert_int_equal(bl_box_start(fixture_runtime, id, NULL, NULL), -1);
     assert_int_equal(revive(false).failures, 0);
     change(id, reboot);
     told = revive(true);
@@ -256,19 +240,19 @@ static void deadlines_doom(void **state)
     (void)state;
     make(NULL, "no", 3599000, id);
     make(NULL, "always", 1, kept);
-    fixture_start(runtime, id);
-    fixture_kill(fixture_start(runtime, kept));
-    assert_int_equal(bl_box_stop(runtime, id, -1, -1, NULL), 0);
-    bl_sweep_doomed(runtime);
+    fixture_start(fixture_runtime, id);
+    fixture_kill(fixture_start(fixture_runtime, kept));
+    assert_int_equal(bl_box_stop(fixture_runtime, id, -1, -1, NULL), 0);
+    bl_sweep_doomed(fixture_runtime);
     is(id, BL_BOX_STOPPED, 0); /* its time has not come */
     change(id, an_hour_ago);
-    assert_int_equal(bl_box_list(runtime, &list, &count, NULL), 0);
+    assert_int_equal(bl_box_list(fixture_runtime, &list, &count, NULL), 0);
     assert_int_equal(count, 1); /* the other has died and will be back: it has not come to its end */
     assert_string_equal(list[0].id, kept);
     bl_box_list_free(list, count);
     assert_int_equal(access(fixture_path(id, "shim.lock"), F_OK), 0); /* who looks removes nothing */
-    bl_sweep_doomed(runtime);
-    assert_int_equal(bl_box_inspect(runtime, id, &(struct bl_box_info){0}, &err), -1);
+    bl_sweep_doomed(fixture_runtime);
+    assert_int_equal(bl_box_inspect(fixture_runtime, id, &(struct bl_box_info){0}, &err), -1);
     assert_int_equal(err.code, BL_NOT_FOUND);
     assert_int_equal(access(fixture_path(id, ""), F_OK), -1);
     remove_box(kept);
@@ -289,7 +273,7 @@ static void what_makes_no_sense_is_refused(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct bl_error err = BL_ERROR_INIT;
 
-        assert_int_equal(bl_box_create(runtime, &rows[i], -1, id, &err), -1);
+        assert_int_equal(bl_box_create(fixture_runtime, &rows[i], -1, id, &err), -1);
         assert_int_equal(err.code, BL_INVALID_ARGUMENT);
     }
 }
@@ -305,20 +289,19 @@ static void what_is_doomed_does_not_come_back(void **state)
     struct bl_box_info info;
 
     (void)state;
-    assert_int_equal(bl_box_create(runtime, &options, -1, id, NULL), 0);
-    assert_int_equal(bl_box_start(runtime, id, NULL, NULL), 0);
-    assert_int_equal(bl_box_wait(runtime, id, -1, &info, NULL), 0);
+    assert_int_equal(bl_box_create(fixture_runtime, &options, -1, id, NULL), 0);
+    assert_int_equal(bl_box_start(fixture_runtime, id, NULL, NULL), 0);
+    assert_int_equal(bl_box_wait(fixture_runtime, id, -1, &info, NULL), 0);
     bl_box_info_free(&info);
-    assert_int_equal(bl_box_start(runtime, id, NULL, &err), -1);
+    assert_int_equal(bl_box_start(fixture_runtime, id, NULL, &err), -1);
     assert_int_equal(err.code, BL_INVALID_STATE);
-    assert_int_equal(bl_box_create(runtime, &options, -1, next, NULL), 0);
-    assert_int_equal(bl_box_inspect(runtime, id, &info, &err), -1);
+    assert_int_equal(bl_box_create(fixture_runtime, &options, -1, next, NULL), 0);
+    assert_int_equal(bl_box_inspect(fixture_runtime, id, &info, &err), -1);
     remove_box(next);
 }
 
 int main(void)
 {
-#define WITH_A_RUNTIME(name) cmocka_unit_test_setup_teardown(name, open_runtime, close_runtime)
     const struct CMUnitTest tests[] = {
         WITH_A_RUNTIME(what_died_comes_back),
         WITH_A_RUNTIME(a_stop_ends_it),
