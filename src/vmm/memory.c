@@ -57,7 +57,7 @@ int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int 
 {
     const struct bl_memory_region *last = memory->count ? &memory->regions[memory->count - 1] : NULL;
     uint64_t end, file_end;
-    struct stat status;
+    struct stat status = {0};
 
     if (memory->count == BL_MEMORY_REGIONS_MAX)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "more than %d regions of guest memory", BL_MEMORY_REGIONS_MAX);
@@ -65,17 +65,19 @@ int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int 
         __builtin_add_overflow(start, bytes, &end) || __builtin_add_overflow(offset, bytes, &file_end))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "no region of guest memory: %#llx bytes at %#llx, from %#llx of the file",
                        (unsigned long long)bytes, (unsigned long long)start, (unsigned long long)offset);
+    if (fd < 0 && sharing == BL_MEMORY_SHARED)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "guest memory that is shared and in no file");
     if (last && start < last->start + last->bytes)
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "a region of guest memory at %#llx, which is not above the one before it",
                        (unsigned long long)start);
-    if (fstat(fd, &status) < 0)
+    if (fd >= 0 && fstat(fd, &status) < 0)
         return bl_fail(err, BL_ENGINE, errno, "look at the file of guest memory");
     /* A page past the end of the file would be a SIGBUS at its first use. */
-    if (status.st_size < 0 || file_end > (uint64_t)status.st_size)
+    if (fd >= 0 && (status.st_size < 0 || file_end > (uint64_t)status.st_size))
         return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the file of guest memory ends at %lld, its region at %#llx",
                        (long long)status.st_size, (unsigned long long)file_end);
 
-    int flags = sharing == BL_MEMORY_SHARED ? MAP_SHARED : MAP_PRIVATE;
+    int flags = sharing == BL_MEMORY_SHARED ? MAP_SHARED : MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0);
     uint8_t *room = reserve(start, bytes);
     void *host =
         mmap(room, (size_t)bytes, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE | (room ? MAP_FIXED : 0), fd, (off_t)offset);
@@ -92,6 +94,34 @@ int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int 
         .sharing = sharing,
         .host = host,
     };
+    return 0;
+}
+
+int bl_memory_overlay(struct bl_memory *memory, uint64_t at, uint64_t bytes, int fd, uint64_t from, struct bl_error *err)
+{
+    uint64_t end;
+
+    if ((at | bytes | from) & (memory->page_bytes - 1) || from > INT64_MAX || __builtin_add_overflow(at, bytes, &end))
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "no part of guest memory: %#llx bytes at %#llx", (unsigned long long)bytes,
+                       (unsigned long long)at);
+    for (size_t i = 0; i < memory->count && at < end; i++) {
+        struct bl_memory_region *region = &memory->regions[i];
+
+        if (at < region->offset || at - region->offset >= region->bytes)
+            continue;
+
+        uint64_t inside = at - region->offset;
+        uint64_t part = region->bytes - inside < end - at ? region->bytes - inside : end - at;
+
+        if (mmap(region->host + inside, (size_t)part, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+                 (off_t)from) == MAP_FAILED)
+            return bl_fail(err, BL_ENGINE, errno, "map %llu KiB of saved memory", (unsigned long long)(part >> 10));
+        region->overlaid = true;
+        at += part;
+        from += part;
+    }
+    if (at < end)
+        return bl_fail(err, BL_INVALID_ARGUMENT, 0, "no region of guest memory has %#llx", (unsigned long long)at);
     return 0;
 }
 
@@ -174,7 +204,7 @@ bool bl_memory_gather(struct bl_memory *memory, uint64_t start, uint64_t end)
     const struct bl_memory_region *region = find(memory, start);
     uint8_t *from;
 
-    if (!region || region->sharing != BL_MEMORY_SHARED || end < start || end - region->start > region->bytes)
+    if (!region || region->sharing != BL_MEMORY_SHARED || region->overlaid || end < start || end - region->start > region->bytes)
         return false;
     start = (start + LARGE_PAGE / 2) & ~(LARGE_PAGE - 1);
     end = (end + LARGE_PAGE / 2) & ~(LARGE_PAGE - 1);
@@ -209,7 +239,7 @@ ssize_t bl_memory_fill(struct bl_memory *memory, uint64_t address, int fd, uint6
     const struct bl_memory_region *region = find(memory, address);
     struct iovec parts[BL_MEMORY_REGIONS_MAX];
     int count = bl_memory_iovec(memory, address, length, parts, BL_MEMORY_REGIONS_MAX);
-    bool moves = region && region->sharing == BL_MEMORY_SHARED && !there;
+    bool moves = region && region->sharing == BL_MEMORY_SHARED && !region->overlaid && !there;
     ssize_t n = -1;
 
     if (count < 0 || !region) {
@@ -349,11 +379,10 @@ static uint64_t discard_piece(struct bl_memory *memory, const struct iovec *piec
     bool gone;
 
     /* A hole in a file that is mapped shared empties the mapping too. A private copy is dropped, and the file's page shows again.
-     */
-    if (region->sharing == BL_MEMORY_SHARED)
-        gone = fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->offset + from),
-                         (off_t)(to - from)) == 0;
-    else
+     * Below an overlay nobody knows here which of the two a page is; what is wrong for the other kind does it no harm. */
+    gone = region->sharing != BL_MEMORY_SHARED || fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                            (off_t)(region->offset + from), (off_t)(to - from)) == 0;
+    if (gone && (region->sharing == BL_MEMORY_PRIVATE || region->overlaid))
         gone = madvise(region->host + from, (size_t)(to - from), MADV_DONTNEED) == 0;
     if (!gone)
         return 0;

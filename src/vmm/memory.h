@@ -34,9 +34,10 @@ enum bl_memory_sharing {
 struct bl_memory_region {
     uint64_t start; /* guest-physical address */
     uint64_t bytes;
-    int fd;          /* the owner's; outlives the memory */
+    int fd;          /* the owner's; outlives the memory; -1: none */
     uint64_t offset; /* in the file */
     enum bl_memory_sharing sharing;
+    bool overlaid;           /* parts of it show another file, by bl_memory_overlay() */
     uint8_t *host;           /* where it is mapped */
     _Atomic uint64_t *dirty; /* a bit a page, by bl_memory_track(); NULL before */
 };
@@ -55,13 +56,23 @@ void bl_memory_init(struct bl_memory *memory, uint64_t page_bytes);
  * bl_memory_add() - Map a region
  * @start: guest-physical address; above all regions that were added before
  * @bytes: length; it, @start and @offset are multiples of the page size
- * @fd: stays the caller's, and open until bl_memory_free(); readable and writable (private: readable)
+ * @fd: stays the caller's, and open until bl_memory_free(); readable and writable (private: readable). -1: zeros, in no file,
+ * private
  *
  * Return: 0; -1: BL_INVALID_ARGUMENT (no multiple, overlap, overflow, past the end of the file, too many regions), BL_ENGINE (no
  * mapping)
  */
 int bl_memory_add(struct bl_memory *memory, uint64_t start, uint64_t bytes, int fd, uint64_t offset, enum bl_memory_sharing sharing,
                   struct bl_error *err);
+/*
+ * bl_memory_overlay() - Have a part of the memory show another file's bytes, before anybody uses it
+ * @at, @bytes: in the file that the regions are parts of, wherever they end; multiples of the page size, as @from is
+ * @fd, @from: mapped privately: pages are copied when they are written, and the file stays as it is. Not needed open afterwards;
+ * who cuts the file short makes an access to what is missing a SIGBUS
+ *
+ * Return: 0; -1: BL_INVALID_ARGUMENT (no multiple, or no region has it), BL_ENGINE (no mapping)
+ */
+int bl_memory_overlay(struct bl_memory *memory, uint64_t at, uint64_t bytes, int fd, uint64_t from, struct bl_error *err);
 /* bl_memory_free() - Unmap all regions; the descriptors stay the owner's. Nothing may use the memory any more. */
 void bl_memory_free(struct bl_memory *memory);
 /* bl_memory_bytes() - The sum of all regions. */
@@ -126,7 +137,7 @@ uint64_t bl_memory_take_dirty(struct bl_memory *memory, size_t region, uint64_t 
 /*
  * bl_memory_discard_iovec() - Give the whole pages inside an iovec back to the host
  *
- * They read as zeros afterwards, or, in a private region, as the file has them. They count as dirty.
+ * They read as zeros afterwards, or, in a private region and below an overlay, as the file has them. They count as dirty.
  *
  * Return: bytes given back; what the host refuses is not counted
  */

@@ -209,6 +209,97 @@ static void a_private_page_becomes_the_files_again(void **state)
     machine_finish(&machine);
 }
 
+/* saved_pages() - A file of @count pages, each full of its number and 1. */
+static int saved_pages(int count)
+{
+    int fd = memfd_create("saved", MFD_CLOEXEC);
+    uint8_t page[PAGE];
+
+    for (int i = 0; i < count; i++) {
+        memset(page, i + 1, sizeof page);
+        assert_int_equal(write(fd, page, sizeof page), sizeof page);
+    }
+    return fd;
+}
+
+/* is_full_of() - Whether all of a guest's page is one byte. */
+static bool is_full_of(struct machine *machine, uint64_t address, uint8_t byte)
+{
+    uint8_t got[PAGE], wanted[PAGE];
+
+    memset(wanted, byte, sizeof wanted);
+    machine_get(machine, address, got, sizeof got);
+    return memcmp(got, wanted, sizeof got) == 0;
+}
+
+static void a_page_of_a_saved_machine_is_ours_once_written(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    uint8_t ones[PAGE], got[PAGE];
+    struct machine machine;
+    struct iovec pieces[2];
+    int saved = saved_pages(4);
+
+    (void)state;
+    machine_init(&machine, BL_MEMORY_SHARED);
+    memset(ones, 0xee, sizeof ones);
+    /* Across two regions that touch, and from the end of one to the beginning of one far above it: the file goes on. */
+    assert_int_equal(bl_memory_overlay(&machine.memory, RAM_SEAM - PAGE, 2 * PAGE, saved, 0, &err), 0);
+    assert_int_equal(bl_memory_overlay(&machine.memory, RAM_LOW - PAGE, 2 * PAGE, saved, 2 * PAGE, &err), 0);
+    assert_true(is_full_of(&machine, RAM_SEAM - 2 * PAGE, 0));
+    assert_true(is_full_of(&machine, RAM_SEAM - PAGE, 1));
+    assert_true(is_full_of(&machine, RAM_SEAM, 2));
+    assert_true(is_full_of(&machine, RAM_LOW - PAGE, 3));
+    assert_true(is_full_of(&machine, RAM_HIGH, 4));
+    /* What is written is neither in that file nor in the memory's own. */
+    machine_put(&machine, RAM_SEAM - PAGE, ones, sizeof ones);
+    machine_put(&machine, RAM_SEAM - 2 * PAGE, ones, sizeof ones);
+    assert_int_equal(pread(saved, got, PAGE, 0), PAGE);
+    assert_int_equal(got[7], 1);
+    assert_int_equal(file_bytes(&machine), PAGE);
+    /* Given back together, one is the saved page again, the other is empty. */
+    assert_int_equal(bl_memory_iovec(&machine.memory, RAM_SEAM - 2 * PAGE, 2 * PAGE, pieces, 2), 1);
+    assert_int_equal(bl_memory_discard_iovec(&machine.memory, pieces, 1), 2 * PAGE);
+    assert_int_equal(file_bytes(&machine), 0);
+    assert_true(is_full_of(&machine, RAM_SEAM - PAGE, 1));
+    assert_true(is_full_of(&machine, RAM_SEAM - 2 * PAGE, 0));
+    /* Nothing is moved into the file behind an overlay, and nothing gathered under it. */
+    assert_int_equal(bl_memory_fill(&machine.memory, RAM_SEAM, saved, 0, PAGE, false), PAGE);
+    assert_true(is_full_of(&machine, RAM_SEAM, 1));
+    assert_false(bl_memory_gather(&machine.memory, 0, 2 << 20));
+
+    assert_int_equal(bl_memory_overlay(&machine.memory, 1, PAGE, saved, 0, &err), -1);
+    assert_int_equal(bl_memory_overlay(&machine.memory, 0, PAGE + 1, saved, 0, &err), -1);
+    assert_int_equal(bl_memory_overlay(&machine.memory, 0, PAGE, saved, 1, &err), -1);
+    assert_int_equal(bl_memory_overlay(&machine.memory, UINT64_MAX & ~(PAGE - 1), 2 * PAGE, saved, 0, &err), -1);
+    assert_int_equal(bl_memory_overlay(&machine.memory, RAM_LOW + RAM_HIGH_BYTES - PAGE, 2 * PAGE, saved, 0, &err), -1);
+    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
+    machine_finish(&machine);
+    close(saved);
+}
+
+static void memory_need_be_in_no_file(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    struct bl_memory memory;
+    struct iovec piece;
+    uint32_t word = 0x12345678, got = 0;
+
+    (void)state;
+    bl_memory_init(&memory, PAGE);
+    assert_int_equal(bl_memory_add(&memory, 0, 4 * PAGE, -1, 0, BL_MEMORY_SHARED, &err), -1);
+    assert_int_equal(err.code, BL_INVALID_ARGUMENT);
+    assert_int_equal(bl_memory_add(&memory, 0, 4 * PAGE, -1, 0, BL_MEMORY_PRIVATE, &err), 0);
+    assert_int_equal(bl_memory_write(&memory, PAGE, &word, sizeof word), 0);
+    assert_int_equal(bl_memory_read(&memory, PAGE, &got, sizeof got), 0);
+    assert_int_equal(got, word);
+    assert_int_equal(bl_memory_iovec(&memory, PAGE, PAGE, &piece, 1), 1);
+    assert_int_equal(bl_memory_discard_iovec(&memory, &piece, 1), PAGE);
+    assert_int_equal(bl_memory_read(&memory, PAGE, &got, sizeof got), 0);
+    assert_int_equal(got, 0);
+    bl_memory_free(&memory);
+}
+
 /* fill() - All of a range. Return: 0; what bl_memory_fill() said last, when it stopped early */
 static ssize_t fill(struct machine *machine, uint64_t address, int fd, uint64_t offset, uint64_t length, bool there)
 {
@@ -320,6 +411,8 @@ int main(void)
         cmocka_unit_test(what_is_written_is_marked),
         cmocka_unit_test(whole_pages_go_back),
         cmocka_unit_test(a_private_page_becomes_the_files_again),
+        cmocka_unit_test(a_page_of_a_saved_machine_is_ours_once_written),
+        cmocka_unit_test(memory_need_be_in_no_file),
         cmocka_unit_test(files_fill_memory),
         cmocka_unit_test(large_pages_are_gathered),
     };
