@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-mutations.py - the ways in which tests/mutate breaks the supervision and the disks, and the test that must notice each
+mutations.py - the ways in which tests/mutate breaks the supervision, the disks and saved machines, and the test that must notice each
 
 Each is: what is broken, the file below src/, the text that must stand there exactly once, what takes its place, the test program and
 its test. Those of one file stand together, so that it is compiled once for each.
@@ -159,4 +159,16 @@ TABLE = [Mutation(*row) for row in (
     ("a disk is opened beside its writer", "disk/lock.c",
      "    if (!others)\n        return 0;", "    if (others >= 0)\n        return 0;",
      "test_disk_hostile", "test_locks"),
+    ("a template of no use stays", "core/start.c",
+     "bl_template_give_up(start->runtime->home_fd, answer + strlen(BL_AGAIN_TEMPLATE));", "(void)0;",
+     START, "a_template_of_no_use_is_given_up_and_the_box_booted"),
+    ("a box writes into its template", "vmm/memory.c",
+     "MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd", "MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd",
+     "test_virtio_memory", "a_page_of_a_saved_machine_is_ours_once_written"),
+    ("a timer whose interrupt waits inside of KVM is lost", "vmm/kvm/x86_64/state.c",
+     "deadline->data = now->data;", "(void)now;",
+     "test_vmm_state", "a_deadline_that_has_passed_is_now"),
+    ("what is left of a saved machine is not looked at", "vmm/kvm/state.c",
+     "if (in->left)", "if (in->left && false)",
+     "test_vmm_state", "what_makes_no_sense_is_refused"),
 )]

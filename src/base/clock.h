@@ -24,6 +24,15 @@ static inline int64_t bl_now_ms(void)
     return bl_now_us() / 1000;
 }
 
+/* bl_process_time_us() - Microseconds that this process has had of processors, the kernel's work for it included. */
+static inline int64_t bl_process_time_us(void)
+{
+    struct timespec spent;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &spent);
+    return (int64_t)spent.tv_sec * 1000000 + spent.tv_nsec / 1000;
+}
+
 /* bl_deadline_in() - The moment @ms from now, in ms of the monotonic clock; BL_NEVER for a negative @ms. */
 static inline int64_t bl_deadline_in(int64_t ms)
 {

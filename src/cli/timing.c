@@ -35,18 +35,21 @@ static struct part name_part(enum bl_moment moment, const struct bl_moments *sta
     case BL_MOMENT_MADE:
         return (struct part){"vmm", "KVM, the virtual machine, its memory"};
     case BL_MOMENT_LOADED:
-        return (struct part){"load", "kernel and initramfs, into that memory"};
+        return template ? (struct part){"load", "its devices, and all that they and the processors hold"}
+                        : (struct part){"load", "kernel and initramfs, into that memory"};
     case BL_MOMENT_RUNNING:
-        return own ? (struct part){"devices", "devices and processors, until the first one runs"}
-                   : (struct part){"vmm", "until the emulator's process is made"};
+        return own && template ? (struct part){"run", "until the first processor runs"}
+               : own           ? (struct part){"devices", "devices and processors, until the first one runs"}
+                               : (struct part){"vmm", "until the emulator's process is made"};
     case BL_MOMENT_KERNEL:
         return own ? (struct part){"entry", "until the kernel's clock runs"}
                    : (struct part){"emulator", "its own start, until the kernel's clock runs"};
     case BL_MOMENT_INIT:
         return (struct part){"kernel", "until init, the agent, runs"};
     case BL_MOMENT_GREETED:
-        return template ? (struct part){"template", "the emulator's start, and a machine that goes on"}
-                        : (struct part){"agent", "until it has answered"};
+        return template && own ? (struct part){"template", "until the machine, which goes on, has answered"}
+               : template      ? (struct part){"template", "the emulator's start, and a machine that goes on"}
+                               : (struct part){"agent", "until it has answered"};
     case BL_MOMENT_CONFIGURED:
         return (struct part){"keep", "the machine is kept as a template"};
     case BL_MOMENT_MOUNTED:

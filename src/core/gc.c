@@ -2,8 +2,9 @@
 /*
  * gc.c - finding what nothing owns
  *
- * What is found is what a sweep (core/remove.c, image/store.c) would take, by the same conditions, but without any lock: who only
- * looks must neither wait nor stand in the way. So it is found first, then swept, and what is gone afterwards is told as removed.
+ * What is found is what a sweep (core/remove.c, image/store.c) would take, by the same conditions, but without a lock that anybody
+ * waits for: who only looks must neither wait nor stand in the way. So it is found first, then swept, and what is gone afterwards
+ * is told as removed.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "base/os.h"
 #include "base/strings.h"
 #include "core/change.h"
+#include "core/home.h"
 #include "core/lock.h"
 #include "core/names.h"
 #include "proto/launch.h"
@@ -152,6 +154,11 @@ static void add_image_leftover(const char *path, uint64_t bytes, void *data)
     add(data, bl_format("images/%s", path), bl_starts_with(path, "partial/") ? "half-made" : "no image has it", bytes);
 }
 
+static void add_template_leftover(const char *name, uint64_t bytes, void *data)
+{
+    add(data, bl_format(BL_DIR_TEMPLATES "/%s", name), "half-made", bytes);
+}
+
 int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const struct bl_leftover *leftover, void *data),
                   void *data, struct bl_error *err)
 {
@@ -160,12 +167,14 @@ int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const 
     if (bl_runtime_check(runtime, err) < 0 || find_directories(runtime, &all, err) < 0 || find_in_boxes(runtime, &all, err) < 0)
         return -1;
     bl_images_leftovers(runtime->images, add_image_leftover, &all);
+    bl_templates_leftovers(runtime->home_fd, false, add_template_leftover, &all);
     if (all.no_memory)
         return bl_fail_memory(err);
     if (!dry_run) {
         if (bl_runtime_sweep(runtime, err) < 0)
             return -1;
         bl_images_sweep(runtime->images);
+        bl_templates_leftovers(runtime->home_fd, true, NULL, NULL);
     }
     for (size_t i = 0; found && i < all.count; i++)
         if (dry_run || (bl_os.faccessat(runtime->home_fd, all.list[i].path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))

@@ -51,6 +51,15 @@ void bl_guest_files_free(struct bl_guest_files *files);
 
 /* bl_templates_wanted() - What BOXLITE_TEMPLATES says; on by default. Return: 0; -1: BL_CONFIG */
 int bl_templates_wanted(bool *out, struct bl_error *err);
+/* bl_template_give_up() - Put an empty file in a template's place: no machine goes on from it, and nobody shall try again. Not a
+ * template's name: nothing happens */
+void bl_template_give_up(int home_fd, const char *name);
+/*
+ * bl_templates_leftovers() - Those that were never completed, and are not being written
+ * @remove: remove them
+ * @found: told of each; NULL: nobody
+ */
+void bl_templates_leftovers(int home_fd, bool remove, void (*found)(const char *name, uint64_t bytes, void *data), void *data);
 /* bl_templates_usage() - How many saved machines there are, and what they take on the disk. */
 void bl_templates_usage(int home_fd, unsigned int *count, uint64_t *bytes);
 

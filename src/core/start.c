@@ -7,7 +7,8 @@
  * gets the locked descriptor and unlocks it once it answered, so that the box is guarded even when the starter dies meanwhile. The
  * starter keeps its own until then, so that a shim that dies leaves the box guarded until its failure is recorded.
  *
- * A start that fails or is given up has killed and reaped its shim before it returns.
+ * A start that fails or is given up has killed and reaped its shim before it returns. One whose shim says that no machine goes on
+ * from the template that it found, or that KVM does not do what was asked of it, goes on with another shim, without that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +47,9 @@
 #define EXIT_START_FAILED 125
 #define MOST_TIMEOUT_S    86400
 
+/* What a shim said. */
+enum answer { ANSWER_READY, ANSWER_FAILED, ANSWER_AGAIN };
+
 /* One start under way. */
 struct start {
     struct bl_runtime *runtime;
@@ -54,6 +58,7 @@ struct start {
     bool detached;
     uint32_t restarts;  /* how often its policy has started it again, this time included */
     int64_t timeout_ms; /* -1: none */
+    int64_t deadline;   /* of all of it */
     bool templates;     /* may go on from a saved machine, or keep one */
     struct bl_kvm_known kvm;
     int64_t log_offset; /* where this start's lines begin in shim.log */
@@ -101,6 +106,14 @@ static int open_log(struct start *start)
     return bl_steal_fd(&fd);
 }
 
+/* time_left() - For the shim's own deadline, milliseconds; never none. */
+static uint32_t time_left(const struct start *start)
+{
+    int64_t left = start->deadline - bl_now_ms() - ANSWER_MARGIN_MS;
+
+    return left > 1 ? (uint32_t)left : 1;
+}
+
 /* make_document() - What the shim is told. Return: 0; -1 */
 static int make_document(struct start *start, const struct bl_guest_files *guest, struct bl_buffer *out, struct bl_error *err)
 {
@@ -129,7 +142,7 @@ static int make_document(struct start *start, const struct bl_guest_files *guest
         .memory_bytes = (uint64_t)record->memory_mib << 20,
         .disk_bytes = record->disk_bytes,
         .cpus = record->cpus,
-        .start_timeout_ms = start->timeout_ms < 0 ? 0 : (uint32_t)start->timeout_ms,
+        .start_timeout_ms = start->timeout_ms < 0 ? 0 : time_left(start),
         .stop_grace_ms = BL_DEFAULT_STOP_GRACE_MS,
         .restart = record->restart,
         .restarts = start->restarts,
@@ -241,29 +254,60 @@ static int explain_death(struct start *start, struct bl_error *err)
                    *tail ? ": " : " and logged nothing", last_line(tail));
 }
 
-/* take_answer() - Understand the shim's line. Return: 0: ready; -1 */
-static int take_answer(struct start *start, const char *answer, struct bl_error *err)
+/* tell_engine() - Pass on what should be known of the engine, while the shim is at work. */
+static void tell_engine(const struct start *start)
+{
+    struct bl_engine_choice choice;
+
+    if (start->options->notice && bl_engine_choose(start->record->engine, &start->kvm, &choice, NULL) == 0 && *choice.notice)
+        start->options->notice(choice.notice, start->options->notice_data);
+}
+
+/* take_again() - What another shim has to do without. Neither a template nor KVM is tried twice. Return: whether that was said */
+static bool take_again(struct start *start, const char *answer)
+{
+    if (bl_starts_with(answer, BL_AGAIN_TEMPLATE) && start->templates) {
+        bl_template_give_up(start->runtime->home_fd, answer + strlen(BL_AGAIN_TEMPLATE));
+        start->templates = false;
+        return true;
+    }
+    if (!bl_starts_with(answer, BL_AGAIN_ENGINE) || start->kvm.verdict == BL_KVM_REFUSED)
+        return false;
+    bl_kvm_note_drop(start->runtime);
+    start->kvm.verdict = BL_KVM_REFUSED;
+    snprintf(start->kvm.why, sizeof start->kvm.why, "%.255s", answer + strlen(BL_AGAIN_ENGINE));
+    tell_engine(start);
+    return true;
+}
+
+/* take_answer() - Understand the shim's line. */
+static enum answer take_answer(struct start *start, const char *answer, struct bl_error *err)
 {
     int code = 0, exit_code = 0, length = 0;
 
     if (strcmp(answer, "ready") == 0 || bl_starts_with(answer, "ready ")) {
         if (start->options->moments)
             bl_moments_parse(answer + strlen("ready"), start->options->moments);
-        return 0;
+        return ANSWER_READY;
     }
+    if (take_again(start, answer))
+        return ANSWER_AGAIN;
     if (bl_starts_with(answer, BL_SPAWN_NO_EXEC)) {
         long long number = 0;
 
         bl_parse_number(answer + strlen(BL_SPAWN_NO_EXEC), 1, 4096, &number);
-        return bl_fail(err, BL_ENGINE, (int)number, "execute %s/%s", start->runtime->runtime_dir, BL_SHIM_NAME);
+        bl_fail(err, BL_ENGINE, (int)number, "execute %s/%s", start->runtime->runtime_dir, BL_SHIM_NAME);
+        return ANSWER_FAILED;
     }
     if (sscanf(answer, "failed %9d %9d %n", &code, &exit_code, &length) != 2 || length == 0 || code <= BL_OK ||
-        code > BL_SESSION_REAPED)
-        return bl_fail(err, BL_ENGINE, 0, "start box %s: its host process gave an answer that can't be understood",
-                       start->record->id);
+        code > BL_SESSION_REAPED) {
+        bl_fail(err, BL_ENGINE, 0, "start box %s: its host process gave an answer that can't be understood", start->record->id);
+        return ANSWER_FAILED;
+    }
     if (exit_code >= 0 && exit_code <= 255)
         start->exit_code = exit_code;
-    return bl_fail(err, (enum bl_code)code, 0, "%s", answer + length);
+    bl_fail(err, (enum bl_code)code, 0, "%s", answer + length);
+    return ANSWER_FAILED;
 }
 
 /* read_answer() - What stands in the pipe. Return: 1 a whole line; 0 not yet; -1 the end without a line; -2 with errno */
@@ -283,18 +327,16 @@ static int read_answer(int fd, char *answer, size_t *length)
     return newline ? 1 : n == 0 || *length == ANSWER_MAX - 1 ? -1 : 0;
 }
 
-/* wait_for_answer() - For the answer, the shim's death, the deadline and the cancellation. Return: 0: it is ready; -1 */
-static int wait_for_answer(struct start *start, struct bl_error *err)
+/* wait_for_line() - For the answer, the shim's death, the deadline and the cancellation. Return: 0: there is a line; -1 */
+static int wait_for_line(struct start *start, char answer[ANSWER_MAX], struct bl_error *err)
 {
-    char answer[ANSWER_MAX];
     size_t length = 0;
-    int64_t deadline = start->timeout_ms < 0 ? BL_NEVER : bl_deadline_in(start->timeout_ms + ANSWER_MARGIN_MS);
     struct pollfd polled[] = {{.fd = start->shim.ready_fd, .events = POLLIN},
                               {.fd = start->shim.pidfd, .events = POLLIN},
                               {.fd = start->options->cancel_fd, .events = POLLIN}};
 
     for (;;) {
-        int n = bl_os.poll(polled, 3, bl_deadline_left(deadline));
+        int n = bl_os.poll(polled, 3, bl_deadline_left(start->deadline));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -307,7 +349,7 @@ static int wait_for_answer(struct start *start, struct bl_error *err)
             int got = read_answer(start->shim.ready_fd, answer, &length);
 
             if (got > 0)
-                return take_answer(start, answer, err);
+                return 0;
             if (got == -2)
                 return bl_fail(err, BL_INTERNAL, errno, "read the answer of the host process of box %s", start->record->id);
             if (got < 0)
@@ -321,6 +363,13 @@ static int wait_for_answer(struct start *start, struct bl_error *err)
     }
 }
 
+static enum answer wait_for_answer(struct start *start, struct bl_error *err)
+{
+    char answer[ANSWER_MAX];
+
+    return wait_for_line(start, answer, err) < 0 ? ANSWER_FAILED : take_answer(start, answer, err);
+}
+
 /* end_shim() - Kill what is left of a failed start, and wait until it and its emulator are gone. */
 static void end_shim(struct start *start)
 {
@@ -332,6 +381,26 @@ static void end_shim(struct start *start)
         ;
     bl_child_status(start->runtime->reaper, start->child, NULL); /* reaps it, if the reaper has not yet */
     bl_disk_lock_wait(start->runtime->boxes_fd, start->record->id, bl_deadline_in(DISK_WAIT_MS), -1, NULL);
+    /* It may have been confined, and could not remove the template that it began. */
+    bl_templates_leftovers(start->runtime->home_fd, true, NULL, NULL);
+}
+
+/* forget_shim() - It runs and is attended to elsewhere, or is gone. */
+static void forget_shim(struct start *start)
+{
+    bl_child_release(start->runtime->reaper, start->child);
+    bl_close_fd(&start->shim.pidfd);
+    bl_close_fd(&start->shim.ready_fd);
+}
+
+/* launch_another() - In the place of one that can't go on, as its answer said. Return: 0; -1 (no process is left) */
+static int launch_another(struct start *start, int lock_fd, struct bl_error *err)
+{
+    end_shim(start);
+    forget_shim(start);
+    bl_clean_up_box(start->runtime, start->record->id);
+    BL_CRASH_POINT("start:another");
+    return launch_shim(start, lock_fd, err);
 }
 
 /* record_failure() - Write down why a start failed; one that was cancelled leaves the box as it was. */
@@ -386,15 +455,6 @@ static void record_running(struct start *start)
         bl_log(BL_LOG_WARN, "box %s: it runs, but that can't be recorded: %s", record->id, err.message);
 }
 
-/* tell_engine() - Pass on what should be known of the engine, while the shim is at work. */
-static void tell_engine(const struct start *start)
-{
-    struct bl_engine_choice choice;
-
-    if (start->options->notice && bl_engine_choose(start->record->engine, &start->kvm, &choice, NULL) == 0 && *choice.notice)
-        start->options->notice(choice.notice, start->options->notice_data);
-}
-
 /* begin_life() - Make the box's directory ready for a new life, and record that it begins. */
 static int begin_life(struct start *start, struct bl_error *err)
 {
@@ -432,6 +492,7 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
 
     if (begin_life(start, err) < 0)
         return -1;
+    start->deadline = start->timeout_ms < 0 ? BL_NEVER : bl_deadline_in(start->timeout_ms + ANSWER_MARGIN_MS);
     BL_CRASH_POINT("start:recorded-starting");
     bl_kvm_note_look(start->runtime, &start->kvm);
     if (launch_shim(start, lock_fd, err) < 0) {
@@ -440,10 +501,17 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
     }
     tell_engine(start);
 
-    int failed = wait_for_answer(start, err);
+    enum answer answer = wait_for_answer(start, err);
 
     BL_CRASH_POINT("start:answered");
-    if (failed) {
+    while (answer == ANSWER_AGAIN) {
+        if (launch_another(start, lock_fd, err) < 0) {
+            record_failure(start, &before, err);
+            return -1;
+        }
+        answer = wait_for_answer(start, err);
+    }
+    if (answer != ANSWER_READY) {
         bl_kvm_note_drop(start->runtime);
         end_shim(start);
         BL_CRASH_POINT("start:failed-ended");
@@ -453,10 +521,8 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
         record_running(start);
         BL_CRASH_POINT("start:recorded-running");
     }
-    bl_child_release(start->runtime->reaper, start->child);
-    close(start->shim.pidfd);
-    close(start->shim.ready_fd);
-    return failed;
+    forget_shim(start);
+    return answer == ANSWER_READY ? 0 : -1;
 }
 
 int bl_box_start(struct bl_runtime *runtime, const char *name, const struct bl_start_options *options, struct bl_error *err)

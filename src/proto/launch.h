@@ -11,6 +11,10 @@
  *                                                runs. How the time passed: proto/moments.h
  *     "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
  *                                                with: 125, or 126/127 when the workload could not be executed
+ *     "again template <name>\n"                  no machine goes on from it, and this process can't boot one: the shim ends; to
+ *                                                be started without templates, once this one is given up
+ *     "again engine <message>\n"                 KVM fails, and emulation will do: to be started with kvm_refused
+ *
  * Without a line before the end of the pipe the shim died; its log (boxes/<id>/logs/shim.log) says more.
  *
  * Files in the box's directory that are the shim's:
@@ -50,8 +54,12 @@
 #define BL_FILE_OUTPUT_LOG     "logs/output.log"
 
 /* Saved machines, in the home: <home>/templates/<name>.template (docs/templates.md). The shim's; the library counts them. */
-#define BL_DIR_TEMPLATES   "templates"
-#define BL_TEMPLATE_SUFFIX ".template"
+#define BL_DIR_TEMPLATES            "templates"
+#define BL_TEMPLATE_SUFFIX          ".template"
+#define BL_LAUNCH_TEMPLATE_NAME_MAX 80 /* bytes of a name, its zero included */
+
+#define BL_AGAIN_TEMPLATE "again template "
+#define BL_AGAIN_ENGINE   "again engine "
 
 struct bl_launch {
     char *box_id;

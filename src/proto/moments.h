@@ -23,7 +23,7 @@ enum bl_moment {
     BL_MOMENT_SHIM,       /* the host process's first instruction */
     BL_MOMENT_ENGINE,     /* its settings, locks, logs and disks are at hand: the engine begins */
     BL_MOMENT_MADE,       /* the virtual machine and its memory are made; our own monitor only, as the next */
-    BL_MOMENT_LOADED,     /* kernel, initramfs and tables are in that memory */
+    BL_MOMENT_LOADED,     /* kernel, initramfs and tables are in that memory; or a saved machine's state is taken over */
     BL_MOMENT_RUNNING,    /* the first processor is about to run; with QEMU: its process was made */
     BL_MOMENT_KERNEL,     /* the guest's clock began, early in its kernel; a machine from a template has no such, nor the next */
     BL_MOMENT_INIT,       /* the agent's first instruction */

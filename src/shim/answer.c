@@ -43,6 +43,19 @@ void bl_answer_ready(struct bl_answer *answer, const struct bl_moments *moments)
     BL_CRASH_POINT("shim:unlocked");
 }
 
+/* say_message() - A line with somebody's words in it, the guest's maybe; a newline is added. @line: with room for it */
+static void say_message(struct bl_answer *answer, char *line)
+{
+    size_t length = strlen(line);
+
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+            line[i] = ' ';
+    line[length] = '\n';
+    line[length + 1] = '\0';
+    say(answer, line);
+}
+
 void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code, const char *message)
 {
     char line[BL_ERROR_MESSAGE_MAX + 64];
@@ -50,19 +63,23 @@ void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code
     if (answer->given)
         return;
     snprintf(line, sizeof line - 1, "failed %d %d %s", (int)code, exit_code, message);
-    /* Parts of it can be the guest's words. */
-    for (char *at = line; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = ' ';
-    size_t length = strlen(line);
+    say_message(answer, line);
+}
 
-    line[length] = '\n';
-    line[length + 1] = '\0';
-    say(answer, line);
+void bl_answer_again(struct bl_answer *answer, const char *which, const char *what)
+{
+    char line[BL_ERROR_MESSAGE_MAX + 64];
+
+    if (answer->given)
+        return;
+    snprintf(line, sizeof line - 1, "%s%s", which, what);
+    say_message(answer, line);
 }
 
 void bl_answer_finish(struct bl_answer *answer)
 {
     bl_close_fd(&answer->ready_fd);
-    unlock(answer);
+    /* Closed, not unlocked: the starter has the same lock, and is not done with a start that failed or goes on. Without a starter
+     * it goes with this descriptor. */
+    bl_close_fd(&answer->lifecycle_fd);
 }

@@ -24,6 +24,14 @@ void bl_answer_ready(struct bl_answer *answer, const struct bl_moments *moments)
  * start is still there.
  */
 void bl_answer_failed(struct bl_answer *answer, enum bl_code code, int exit_code, const char *message);
+/*
+ * bl_answer_again() - Say "again", once: another process has to start the box, in another way
+ * @which: BL_AGAIN_TEMPLATE: without a template, and @what is of no use to anybody, unless it is empty; BL_AGAIN_ENGINE: without
+ *     KVM, and @what says why
+ *
+ * The lifecycle lock stays with this process until bl_answer_finish(), and locked after it: the starter goes on with it.
+ */
+void bl_answer_again(struct bl_answer *answer, const char *which, const char *what);
 void bl_answer_finish(struct bl_answer *answer);
 
 #endif

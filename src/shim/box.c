@@ -60,7 +60,8 @@ struct box {
     struct bl_console console;
     struct bl_template template;
     struct bl_timer template_deadline;
-    bool boots; /* no template is used or made: one could not be restored */
+    uint32_t template_grace_ms;
+    bool spoilt; /* nobody's machine goes on from the template */
     struct bl_output_log log;
     struct bl_source signals, creator;
     struct bl_timer deadline;
@@ -347,7 +348,7 @@ static void on_memory_saved(const char *error, void *data)
 
     if (!error && bl_template_publish(&box->template, bl_console_tail(&box->console)) == 0)
         bl_log(BL_LOG_INFO, "kept as a template, %lld ms after the start", (long long)(bl_now_us() - box->started_us) / 1000);
-    else if (!error && errno != EEXIST)
+    else if (!error)
         error = strerror(errno);
     go_on(box, error);
 }
@@ -388,6 +389,7 @@ static void on_memory_loaded(const char *error, void *data)
 
     if (!error && bl_engine_load(box->engine, box->template.file.fd, &err) == 0)
         return;
+    box->spoilt = !error;
     bl_log(BL_LOG_WARN, "the template can't be loaded: %s", error ? error : err.message);
     kill_engine(box);
 }
@@ -397,6 +399,7 @@ static void on_template_deadline(struct bl_timer *timer)
     struct box *box = timer->data;
 
     bl_log(BL_LOG_WARN, "the machine from the template does not answer");
+    box->spoilt = box->template_grace_ms == TEMPLATE_GRACE_MS; /* who is in a hurry judges for itself only */
     kill_engine(box);
 }
 
@@ -405,11 +408,11 @@ static void load_template(struct box *box)
 {
     const struct bl_buffer *console = &box->template.file.console;
     uint32_t half = box->launch->start_timeout_ms / 2;
-    uint32_t grace_ms = half && half < TEMPLATE_GRACE_MS ? half : TEMPLATE_GRACE_MS;
 
+    box->template_grace_ms = half && half < TEMPLATE_GRACE_MS ? half : TEMPLATE_GRACE_MS;
     bl_console_add(&box->console, (const char *)bl_buffer_data(console), console->length);
     box->template_deadline = (struct bl_timer){.expired = on_template_deadline, .data = box};
-    bl_timer_set(&box->loop, &box->template_deadline, bl_deadline_in(grace_ms));
+    bl_timer_set(&box->loop, &box->template_deadline, bl_deadline_in(box->template_grace_ms));
     if (bl_template_move(&box->template, on_memory_loaded, box) < 0)
         on_memory_loaded(strerror(errno), box);
 }
@@ -445,22 +448,43 @@ static void unexpected_end(struct box *box, enum bl_engine_end how, const char *
         box->report.type = BL_REPORT_PANIC;
 }
 
-/* boot_instead() - A machine from a template ended before it answered: boot one. Return: whether that is so */
-static bool boot_instead(struct box *box, const char *message)
+/*
+ * leave_to_another() - A machine ended before it answered: have another process start the box in another way, if that may help
+ * @refused: KVM did not do what our own monitor asked
+ * @spoilt: what became of the machine is the template's fault: nobody shall try it again
+ *
+ * This process may be confined to what that machine needed, and can't make another one. No report is written: the start goes on.
+ *
+ * Return: whether that is so
+ */
+static bool leave_to_another(struct box *box, bool refused, bool spoilt, const char *message)
 {
-    if (!box->template.loads)
+    const char *registers = strstr(message, "; rip ");
+    char why[BL_ENGINE_MESSAGE_MAX + 64]; /* without them */
+    bool emulate = refused && box->choice.own && box->choice.falls_back;
+
+    if (box->stopping || box->answer->given || (box->hub && bl_hub_greeted(box->hub)))
         return false;
-    bl_log(BL_LOG_WARN, "the template %s can't be restored%s%s: booting", box->template.name, *message ? ": " : "", message);
-    bl_template_reject(&box->template);
-    box->boots = true;
+    /* Where there is no engine, the template is not to blame. */
+    if (box->template.loads && (box->engine || !emulate)) {
+        bl_log(BL_LOG_WARN, "the template %s can't be restored%s%s: booting", box->template.name, *message ? ": " : "", message);
+        BL_CRASH_POINT("shim:template-refused");
+        bl_answer_again(box->answer, BL_AGAIN_TEMPLATE, spoilt ? box->template.name : "");
+        return true;
+    }
+    if (!emulate)
+        return false;
+    bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
+    snprintf(why, sizeof why, "our own monitor can't run here: %.*s",
+             (int)(registers ? registers - message : (ptrdiff_t)strlen(message)), message);
+    bl_answer_again(box->answer, BL_AGAIN_ENGINE, why);
     return true;
 }
 
 /*
- * fall_back() - Start the VM again in another way, if that may help
+ * fall_back() - Start the emulator again without hardware virtualization, if that may help
  *
- * A template can be of no use, and the trial of /dev/kvm can't foresee everything; a machine that ended before the guest said
- * anything has touched nothing.
+ * The trial of /dev/kvm can't foresee everything; a machine that ended before the guest said anything has touched nothing.
  *
  * Return: whether another VM is on its way
  */
@@ -468,14 +492,10 @@ static bool fall_back(struct box *box, enum bl_engine_end how, const char *messa
 {
     struct bl_error err = BL_ERROR_INIT;
 
-    if (box->failed || bl_hub_greeted(box->hub))
+    if (box->failed || bl_hub_greeted(box->hub) || how != BL_ENGINE_END_FAILED || box->choice.own || !box->choice.falls_back)
         return false;
-    if (!boot_instead(box, message)) {
-        if (how != BL_ENGINE_END_FAILED || !box->choice.falls_back)
-            return false;
-        bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
-        bl_engine_fall_back(&box->choice, message);
-    }
+    bl_log(BL_LOG_WARN, "%s; trying without hardware virtualization", message);
+    bl_engine_fall_back(&box->choice, message);
     close_vm(box);
     if (start_vm(box, &err) == 0)
         return true;
@@ -491,6 +511,11 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     bl_timer_cancel(&box->deadline);
     bl_timer_cancel(&box->again);
     bl_timer_cancel(&box->idle);
+    if (leave_to_another(box, how == BL_ENGINE_END_FAILED, box->spoilt || how != BL_ENGINE_END_KILLED, message)) {
+        box->ended = true;
+        bl_loop_stop(&box->loop);
+        return;
+    }
     if (fall_back(box, how, message))
         return;
     BL_CRASH_POINT("shim:engine-ended");
@@ -593,36 +618,6 @@ static int check_workload(const struct bl_open *workload, struct bl_error *err)
                    BL_FRAME_PAYLOAD_MAX);
 }
 
-/* open_disks() - Open the chain; nobody else may have the overlay. Return: 0; -1 with *@err */
-static int open_disks(struct box *box, struct bl_engine_config *config, struct bl_error *err)
-{
-    static const struct {
-        const char *path;
-        int flags;
-        enum bl_disk_format format;
-    } files[] = {{BL_FILE_BASE, O_RDONLY, BL_DISK_RAW}, {BL_FILE_OVERLAY, O_RDWR, BL_DISK_QCOW2}};
-    char user[96];
-
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        int fd = openat(box->dir_fd, files[i].path, files[i].flags | O_NOFOLLOW | O_CLOEXEC);
-
-        if (fd < 0)
-            return bl_fail(err, BL_STORAGE, errno, "open the disk %s/%s", box->launch->box_dir, files[i].path);
-        config->disks[config->disk_count++] = (struct bl_engine_disk){.fd = fd, .format = files[i].format};
-    }
-    if (bl_disk_in_use(config->disks[config->disk_count - 1].fd, user, sizeof user) > 0)
-        return bl_fail(err, BL_INVALID_STATE, 0, "the disk of box %s is still in use by %s", box->launch->box_id, user);
-    BL_CRASH_POINT("shim:disks-opened");
-    return 0;
-}
-
-static int check_readable(const char *what, const char *path, struct bl_error *err)
-{
-    if (access(path, R_OK) == 0)
-        return 0;
-    return bl_fail(err, BL_ENGINE, errno, "the %s %s can't be read (`make` or `make kernel` builds it)", what, path);
-}
-
 /* connect_guest() - Make the sockets of agent and console, and the hub and console behind them. Return: 0; -1 with *@err */
 static int connect_guest(struct box *box, struct bl_engine_config *config, struct bl_error *err)
 {
@@ -690,6 +685,7 @@ static int start_vm(struct box *box, struct bl_error *err)
         .agent_fd = -1,
         .console_fd = -1,
         .memory_fd = -1,
+        .saved_fd = -1,
     };
     char command_line[2048];
     int length = snprintf(command_line, sizeof command_line, "%s%s%s", launch->debug ? "" : "quiet", launch->kernel_args ? " " : "",
@@ -699,11 +695,11 @@ static int start_vm(struct box *box, struct bl_error *err)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
     config.command_line = command_line;
     if ((!box->choice.name[0] && choose_engine(launch, &box->choice, err) < 0) || check_workload(&launch->workload, err) < 0 ||
-        check_readable("guest kernel", launch->kernel, err) < 0 || check_readable("initramfs", launch->initramfs, err) < 0 ||
-        open_disks(box, &config, err) < 0 || connect_guest(box, &config, err) < 0)
+        bl_check_readable("guest kernel", launch->kernel, err) < 0 || bl_check_readable("initramfs", launch->initramfs, err) < 0 ||
+        bl_open_disks(box->dir_fd, launch, &config, err) < 0 || connect_guest(box, &config, err) < 0)
         return -1;
     bl_log(BL_LOG_INFO, "engine: %s: %s%s", box->choice.name, box->choice.reason, launch->unconfined ? "; security is off" : "");
-    bl_template_prepare(&box->template, &box->loop, box->boots ? NULL : launch->templates, &box->choice, &config);
+    bl_template_prepare(&box->template, &box->loop, launch->templates, &box->choice, &config);
     box->moments.at_us[BL_MOMENT_ENGINE] = bl_now_us();
     if (bl_engine_start(&box->loop, &box->choice, &config, &events, box, &box->engine, err) < 0)
         return -1;
@@ -749,9 +745,25 @@ static void free_disk(int dir_fd)
     BL_CRASH_POINT("shim:disk-freed");
 }
 
-int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *answer, int64_t started_us)
+/* live() - From the first VM to the end of the last. */
+static void live(struct box *box)
 {
     struct bl_error err = BL_ERROR_INIT;
+    bool begun = set_up(box, &err) == 0 && start_vm(box, &err) == 0;
+
+    if (begun && bl_loop_run(&box->loop) == 0)
+        return;
+    if (begun)
+        bl_fail(&err, BL_INTERNAL, errno, "wait for events");
+    else if (leave_to_another(box, err.code == BL_UNSUPPORTED_ENGINE, false, err.message))
+        return;
+    fail(box, err.code, 125, "%s", err.message);
+    if (bl_report_write(box->dir_fd, &box->report, &err) < 0)
+        bl_log(BL_LOG_ERROR, "%s", err.message);
+}
+
+int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *answer, int64_t started_us)
+{
     struct box *box = calloc(1, sizeof *box);
 
     if (!box)
@@ -772,15 +784,7 @@ int bl_box_live(const struct bl_launch *launch, int dir_fd, struct bl_answer *an
         .signals.fd = -1,
     };
     bl_template_init(&box->template);
-    if (set_up(box, &err) < 0 || start_vm(box, &err) < 0) {
-        fail(box, err.code, 125, "%s", err.message);
-        if (bl_report_write(dir_fd, &box->report, &err) < 0)
-            bl_log(BL_LOG_ERROR, "%s", err.message);
-    } else if (bl_loop_run(&box->loop) < 0) {
-        fail(box, BL_INTERNAL, 125, "waiting for events: %s", strerror(errno));
-        if (bl_report_write(dir_fd, &box->report, &err) < 0)
-            bl_log(BL_LOG_ERROR, "%s", err.message);
-    }
+    live(box);
 
     bool ready = box->report.ready;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* files.c - lock, shim.pid, and who uses a disk; see files.h */
+/* files.c - lock, shim.pid, disks, and who uses them; see files.h */
 #include "shim/files.h"
 
 #include <ctype.h>
@@ -15,7 +15,6 @@
 #include "base/cleanup.h"
 #include "base/crash.h"
 #include "base/io.h"
-#include "proto/launch.h"
 
 /* QEMU locks byte 100 + n for a permission it uses and 200 + n for one it forbids others; block/file-posix.c, RAW_LOCK_*_BASE. */
 #define DISK_LOCK_START 100
@@ -154,4 +153,33 @@ int bl_disk_in_use(int fd, char *user, size_t size)
         return 0;
     name_user(fd, user, size);
     return 1;
+}
+
+int bl_open_disks(int dir_fd, const struct bl_launch *launch, struct bl_engine_config *config, struct bl_error *err)
+{
+    static const struct {
+        const char *path;
+        int flags;
+        enum bl_disk_format format;
+    } files[] = {{BL_FILE_BASE, O_RDONLY, BL_DISK_RAW}, {BL_FILE_OVERLAY, O_RDWR, BL_DISK_QCOW2}};
+    char user[96];
+
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        int fd = openat(dir_fd, files[i].path, files[i].flags | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+            return bl_fail(err, BL_STORAGE, errno, "open the disk %s/%s", launch->box_dir, files[i].path);
+        config->disks[config->disk_count++] = (struct bl_engine_disk){.fd = fd, .format = files[i].format};
+    }
+    if (bl_disk_in_use(config->disks[config->disk_count - 1].fd, user, sizeof user) > 0)
+        return bl_fail(err, BL_INVALID_STATE, 0, "the disk of box %s is still in use by %s", launch->box_id, user);
+    BL_CRASH_POINT("shim:disks-opened");
+    return 0;
+}
+
+int bl_check_readable(const char *what, const char *path, struct bl_error *err)
+{
+    if (access(path, R_OK) == 0)
+        return 0;
+    return bl_fail(err, BL_ENGINE, errno, "the %s %s can't be read (`make` or `make kernel` builds it)", what, path);
 }

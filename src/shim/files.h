@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* files.h - what a shim leaves in its box's directory to say that it lives: the lock and shim.pid */
+/* files.h - a shim's files in its box's directory: the lock and shim.pid, which say that it lives, and the disks */
 #ifndef BL_SHIM_FILES_H
 #define BL_SHIM_FILES_H
 
 #include <stddef.h>
 
 #include "base/error.h"
+#include "proto/launch.h"
+#include "vmm/engine.h"
 
 #define BL_BOOT_ID_BYTES 37 /* with its NUL */
 
@@ -36,5 +38,10 @@ int bl_replace_file(int dir_fd, const char *name, const void *bytes, size_t leng
  * Return: 1: yes; 0: no; -1 with errno
  */
 int bl_disk_in_use(int fd, char *user, size_t size);
+/* bl_open_disks() - Open the chain of the box's disk for a VM; nobody else may have the overlay. Return: 0; -1: BL_STORAGE,
+ * BL_INVALID_STATE; what was opened is the config's */
+int bl_open_disks(int dir_fd, const struct bl_launch *launch, struct bl_engine_config *config, struct bl_error *err);
+/* bl_check_readable() - Of a file that a build makes. @what: a word for it. Return: 0; -1: BL_ENGINE, and what to do */
+int bl_check_readable(const char *what, const char *path, struct bl_error *err);
 
 #endif

@@ -19,10 +19,9 @@
 #include "base/crash.h"
 #include "base/log.h"
 #include "proto/frame.h"
-#include "proto/launch.h"
 #include "shim/files.h"
 
-#define FORMAT         "boxlite " BL_VERSION ", template 1"
+#define FORMAT         "boxlite " BL_VERSION ", template 2"
 #define ROOM_BYTES_MIN (UINT64_C(1) << 30) /* free on the file system, or nothing is kept */
 #define KEPT_MAX       4                   /* templates of this boot */
 
@@ -37,14 +36,25 @@ void bl_template_init(struct bl_template *template)
     };
 }
 
+/* drop_incomplete() - Give up what is being saved. Where no path can be opened any more, at least its room is given back. */
+static void drop_incomplete(struct bl_template *template)
+{
+    if (!template->saves || template->kept || template->file.fd < 0)
+        return;
+    if (unlinkat(template->dir_fd, template->name, 0) < 0 && ftruncate(template->file.fd, 0) < 0)
+        bl_log(BL_LOG_WARN, "an incomplete template stays until the next one is made: %s", strerror(errno));
+}
+
 void bl_template_close(struct bl_template *template)
 {
+    drop_incomplete(template);
     bl_source_remove(&template->turn);
     bl_close_fd(&template->turn.fd);
     bl_close_fd(&template->dir_fd);
     bl_close_fd(&template->memory_fd);
     bl_buffer_free(&template->identity);
     bl_template_file_close(&template->file);
+    free(template->extents);
     bl_template_init(template);
 }
 
@@ -94,33 +104,109 @@ static int open_template(struct bl_template *template, uint64_t memory_bytes)
 
     if (fd < 0)
         return errno == ENOENT ? 0 : -1;
-    if (!is_ours(fd) || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || !status.st_size) {
+    if (!is_ours(fd) || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
         close(fd);
         return -1;
+    }
+    if (!status.st_size || !bl_template_file_is_complete(&status)) {
+        close(fd);
+        return bl_template_file_is_complete(&status) ? -1 : 0;
     }
     futimens(fd, NULL); /* used last: the others are removed first */
     if (bl_template_file_open(&template->file, fd, &template->identity, memory_bytes) == 0)
         return 1;
-    bl_log(BL_LOG_WARN, "the template %s is damaged: booting, and making it anew", template->name);
-    unlinkat(template->dir_fd, template->name, 0);
-    return 0;
+    return errno == EILSEQ ? 0 : -1; /* it is damaged; it can't be read now */
 }
 
-/* begin_saving() - If that can be done without harm to anybody. Return: 0; -1 */
+/* is_older() - Whether a file was used before another. */
+static bool is_older(const struct timespec *one, const struct timespec *other)
+{
+    return one->tv_sec < other->tv_sec || (one->tv_sec == other->tv_sec && one->tv_nsec < other->tv_nsec);
+}
+
+/* is_leaving() - Of another boot of the host; or incomplete, and whoever wrote it had the lock that is ours now. */
+static bool is_leaving(const struct bl_template *template, const char *name, const struct stat *status)
+{
+    return strncmp(name, template->name, BL_BOOT_ID_BYTES - 1) != 0 || !bl_template_file_is_complete(status);
+}
+
+/* sweep_once() - As sweep(), but of those that are complete at most one. Return: whether one more is too many */
+static bool sweep_once(const struct bl_template *template)
+{
+    cleanup_dir DIR *dir = fdopendir(openat(template->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    char oldest[BL_LAUNCH_TEMPLATE_NAME_MAX] = "";
+    struct timespec oldest_use = {0};
+    int others = 0;
+
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name), suffix = strlen(BL_TEMPLATE_SUFFIX);
+        struct stat status;
+
+        if (length <= suffix || length >= sizeof oldest || strcmp(entry->d_name + length - suffix, BL_TEMPLATE_SUFFIX) != 0 ||
+            fstatat(template->dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (is_leaving(template, entry->d_name, &status))
+            unlinkat(template->dir_fd, entry->d_name, 0);
+        else if (status.st_size && strcmp(entry->d_name, template->name) != 0 &&
+                 (!others++ || is_older(&status.st_mtim, &oldest_use))) {
+            oldest_use = status.st_mtim;
+            memcpy(oldest, entry->d_name, length + 1);
+        }
+    }
+    return others >= KEPT_MAX && unlinkat(template->dir_fd, oldest, 0) == 0 && others > KEPT_MAX;
+}
+
+/* sweep() - Make room for one: remove what is of no use any more, and the longest unused that are too many then. */
+static void sweep(const struct bl_template *template)
+{
+    while (sweep_once(template))
+        ;
+    BL_CRASH_POINT("shim:templates-swept");
+}
+
+/* begin_saving() - With the lock. Return: 0; -1: it can't be done without harm to anybody */
 static int begin_saving(struct bl_template *template, uint64_t memory_bytes)
 {
     struct statvfs room;
 
-    if (flock(template->dir_fd, LOCK_EX | LOCK_NB) < 0 || fstatvfs(template->dir_fd, &room) < 0 ||
-        (uint64_t)room.f_bavail * room.f_frsize < ROOM_BYTES_MIN)
+    if (unlinkat(template->dir_fd, template->name, 0) == 0)
+        bl_log(BL_LOG_WARN, "the template %s is damaged, or was never complete: booting, and making it anew", template->name);
+    sweep(template);
+    if (fstatvfs(template->dir_fd, &room) < 0 || (uint64_t)room.f_bavail * room.f_frsize < ROOM_BYTES_MIN ||
+        bl_template_file_make(&template->file, template->dir_fd, template->name, memory_bytes) < 0)
         return -1;
-    return bl_template_file_make(&template->file, template->dir_fd, memory_bytes);
+    BL_CRASH_POINT("shim:template-begun");
+    return 0;
+}
+
+/* find() - Look for a template, or begin one: then the directory is locked, and was looked at again. */
+static void find(struct bl_template *template, uint64_t memory_bytes)
+{
+    int found = open_template(template, memory_bytes);
+
+    if (found == 0 && flock(template->dir_fd, LOCK_EX | LOCK_NB) == 0) {
+        found = open_template(template, memory_bytes);
+        template->saves = found == 0 && begin_saving(template, memory_bytes) == 0;
+        if (!template->saves)
+            flock(template->dir_fd, LOCK_UN);
+    }
+    template->loads = found == 1;
+}
+
+/* map_memory() - The engine takes it from the file. Return: 0; -1 */
+static int map_memory(struct bl_template *template, struct bl_engine_config *config)
+{
+    template->extents = bl_template_file_extents(&template->file, &config->extent_count);
+    config->saved_fd = template->extents ? fcntl(template->file.fd, F_DUPFD_CLOEXEC, 0) : -1;
+    config->extents = template->extents;
+    template->maps = true;
+    return config->saved_fd < 0 ? -1 : 0;
 }
 
 /* make_memory() - The guest's memory, once for us and once for the engine. Return: 0; -1 */
 static int make_memory(struct bl_template *template, struct bl_engine_config *config)
 {
-    template->memory_fd = memfd_create("boxlite-memory", MFD_CLOEXEC);
+    template->memory_fd = memfd_create("boxlite-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (template->memory_fd < 0 || ftruncate(template->memory_fd, (off_t)config->memory_bytes) < 0)
         return -1;
     config->memory_fd = fcntl(template->memory_fd, F_DUPFD_CLOEXEC, 0);
@@ -136,15 +222,17 @@ void bl_template_prepare(struct bl_template *template, struct bl_loop *loop, con
         bl_template_close(template);
         return;
     }
+    find(template, config->memory_bytes);
 
-    int found = open_template(template, config->memory_bytes);
+    bool maps = template->loads && bl_engine_maps_memory(choice);
 
-    template->loads = found == 1;
-    template->saves = found == 0 && begin_saving(template, config->memory_bytes) == 0;
-    if ((template->loads || template->saves) && make_memory(template, config) == 0)
+    if ((template->loads || template->saves) && (maps ? map_memory(template, config) : make_memory(template, config)) == 0) {
         config->loads = template->loads;
-    else
-        bl_template_close(template);
+        return;
+    }
+    bl_template_close(template);
+    config->extents = NULL;
+    config->extent_count = 0;
 }
 
 static void end_move(struct bl_template *template, const char *error)
@@ -157,8 +245,9 @@ static void end_move(struct bl_template *template, const char *error)
 static void move_piece(struct bl_source *turn, uint32_t events)
 {
     struct bl_template *template = turn->data;
-    int more = template->loads ? bl_template_file_read(&template->file, template->memory_fd)
-                               : bl_template_file_write(&template->file, template->memory_fd);
+    int more = template->maps    ? 0
+               : template->loads ? bl_template_file_read(&template->file, template->memory_fd)
+                                 : bl_template_file_write(&template->file, template->memory_fd);
 
     (void)events;
     if (more <= 0)
@@ -174,61 +263,11 @@ int bl_template_move(struct bl_template *template, void (*moved)(const char *err
     return template->turn.fd < 0 ? -1 : bl_source_add(template->loop, &template->turn);
 }
 
-/* is_older() - Whether a file was used before another. */
-static bool is_older(const struct timespec *one, const struct timespec *other)
-{
-    return one->tv_sec < other->tv_sec || (one->tv_sec == other->tv_sec && one->tv_nsec < other->tv_nsec);
-}
-
-/* sweep_once() - As sweep(), but of this boot's at most one. Return: whether one more is too many */
-static bool sweep_once(const struct bl_template *template)
-{
-    cleanup_dir DIR *dir = fdopendir(openat(template->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    char oldest[BL_TEMPLATE_NAME_MAX] = "";
-    struct timespec oldest_use = {0};
-    int kept = 0;
-
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        size_t length = strlen(entry->d_name), suffix = strlen(BL_TEMPLATE_SUFFIX);
-        struct stat status;
-
-        if (length <= suffix || length >= sizeof oldest || strcmp(entry->d_name + length - suffix, BL_TEMPLATE_SUFFIX) != 0 ||
-            fstatat(template->dir_fd, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-            continue;
-        if (strncmp(entry->d_name, template->name, BL_BOOT_ID_BYTES - 1) != 0)
-            unlinkat(template->dir_fd, entry->d_name, 0);
-        else if (!kept++ || is_older(&status.st_mtim, &oldest_use)) {
-            oldest_use = status.st_mtim;
-            memcpy(oldest, entry->d_name, length + 1);
-        }
-    }
-    return kept > KEPT_MAX && unlinkat(template->dir_fd, oldest, 0) == 0 && kept > KEPT_MAX + 1;
-}
-
-/* sweep() - Remove what another boot of the host left, and the longest unused of this one's that are too many. */
-static void sweep(const struct bl_template *template)
-{
-    while (sweep_once(template))
-        ;
-    BL_CRASH_POINT("shim:templates-swept");
-}
-
 int bl_template_publish(struct bl_template *template, const char *console)
 {
-    if (bl_template_file_link(&template->file, template->dir_fd, template->name, &template->identity, console) < 0)
+    if (bl_template_file_complete(&template->file, &template->identity, console) < 0)
         return -1;
-    BL_CRASH_POINT("shim:template-linked");
-    sweep(template);
+    template->kept = true;
+    BL_CRASH_POINT("shim:template-kept");
     return 0;
-}
-
-void bl_template_reject(struct bl_template *template)
-{
-    unlinkat(template->dir_fd, template->name, 0);
-    BL_CRASH_POINT("shim:template-rejected");
-
-    cleanup_close int fd = openat(template->dir_fd, template->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        bl_log(BL_LOG_WARN, "a template that can't be restored can't be marked as such: %s", strerror(errno));
 }

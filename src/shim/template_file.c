@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,7 +20,10 @@
 #define CHUNK       262144u    /* copied at once: small enough for the processor's caches */
 #define PIECE       (4u << 20) /* copied between two looks at the loop */
 #define RUN_BYTES   16
-#define RUNS_MAX    (1u << 20) /* bytes of the table */
+#define RUNS_MAX    (1u << 18) /* bytes of the table: 16,384 runs, each of them up to two mappings of the 65,530 of a process */
+#define GAP         16384u     /* zeros between two runs that are written as a part of one: it may have to be mapped as a whole */
+#define WRITABLE    0600       /* modes of a file */
+#define COMPLETE    0400
 
 /* Numbers of the header, from its byte 8 on. */
 enum { MEMORY_BYTES, IDENTITY_BYTES, CONSOLE_BYTES, STATE_BYTES, DATA_BYTES, RUN_COUNT, CHECKSUM, NUMBERS };
@@ -78,10 +80,15 @@ static uint64_t page_up(uint64_t bytes)
 /* read_part() - Append a part of the file to a buffer. Return: 0; -1 with errno */
 static int read_part(int fd, struct bl_buffer *out, uint64_t length, uint64_t offset)
 {
-    uint8_t *at = length <= bl_buffer_room(out) ? bl_buffer_reserve(out, (size_t)length) : NULL;
+    uint8_t *at;
 
-    if (!at && length)
+    if (length > bl_buffer_room(out))
         return broken();
+    at = bl_buffer_reserve(out, (size_t)length);
+    if (!at && length) {
+        errno = ENOMEM;
+        return -1;
+    }
     if (length && read_at(fd, at, (size_t)length, offset) < 0)
         return -1;
     bl_buffer_commit(out, (size_t)length);
@@ -120,8 +127,10 @@ static int read_head(struct bl_template_file *file, uint64_t size, const struct 
         return broken();
     file->data_at = BL_TEMPLATE_STATE_AT + page_up(number[STATE_BYTES]);
     file->data_end = file->data_at + number[DATA_BYTES];
-    if (file->data_end + number[RUN_COUNT] * RUN_BYTES != size || read_part(file->fd, &covered, identity->length, at) < 0)
+    if (file->data_end + number[RUN_COUNT] * RUN_BYTES != size)
         return broken();
+    if (read_part(file->fd, &covered, identity->length, at) < 0)
+        return -1;
     if (identity->length && memcmp(bl_buffer_data(&covered), bl_buffer_data(identity), identity->length) != 0)
         return broken();
     at += identity->length;
@@ -164,6 +173,21 @@ int bl_template_file_open(struct bl_template_file *file, int fd, const struct bl
     return -1;
 }
 
+struct bl_engine_extent *bl_template_file_extents(const struct bl_template_file *file, size_t *count)
+{
+    const uint8_t *run = bl_buffer_data(&file->runs);
+    struct bl_engine_extent *extents;
+    uint64_t at = file->data_at;
+
+    *count = file->runs.length / RUN_BYTES;
+    extents = calloc(*count ? *count : 1, sizeof *extents);
+    for (size_t i = 0; extents && i < *count; i++, run += RUN_BYTES) {
+        extents[i] = (struct bl_engine_extent){.memory = bl_get_le64(run), .file = at, .bytes = bl_get_le64(run + 8)};
+        at += extents[i].bytes;
+    }
+    return extents;
+}
+
 int bl_template_file_read(struct bl_template_file *file, int memory_fd)
 {
     cleanup_free uint8_t *bytes = malloc(CHUNK);
@@ -186,9 +210,9 @@ int bl_template_file_read(struct bl_template_file *file, int memory_fd)
     return !bytes ? -1 : file->runs.length != 0;
 }
 
-int bl_template_file_make(struct bl_template_file *file, int dir_fd, uint64_t memory_bytes)
+int bl_template_file_make(struct bl_template_file *file, int dir_fd, const char *name, uint64_t memory_bytes)
 {
-    init(file, openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), memory_bytes);
+    init(file, openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, WRITABLE), memory_bytes);
     return file->fd < 0 || lseek(file->fd, BL_TEMPLATE_STATE_AT, SEEK_SET) < 0 ? -1 : 0;
 }
 
@@ -215,7 +239,7 @@ static bool is_zero(const uint8_t *page)
     return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
 }
 
-/* keep() - Write the pages of a chunk that hold anything. Return: 0; -1 with errno */
+/* keep() - Write the pages of a chunk that hold anything, and those between two of them that are close. Return: 0; -1 with errno */
 static int keep(struct bl_template_file *file, const uint8_t *bytes, size_t length, uint64_t offset)
 {
     for (size_t at = 0, end; at < length; at = end) {
@@ -223,7 +247,7 @@ static int keep(struct bl_template_file *file, const uint8_t *bytes, size_t leng
 
         for (end = at + PAGE; end < length && is_zero(bytes + end) == zero;)
             end += PAGE;
-        if (zero)
+        if (zero && (at == 0 || end == length || end - at > GAP))
             continue;
         if (file->data_end + (end - at) > BL_TEMPLATE_FILE_MAX) {
             errno = EFBIG;
@@ -317,16 +341,17 @@ static int write_head(const struct bl_template_file *file, const struct bl_buffe
     return write_at(file->fd, header, sizeof header, 0);
 }
 
-int bl_template_file_link(struct bl_template_file *file, int dir_fd, const char *name, const struct bl_buffer *identity,
-                          const char *console)
+int bl_template_file_complete(struct bl_template_file *file, const struct bl_buffer *identity, const char *console)
 {
-    char unnamed[32];
-
     if (write_head(file, identity, console) < 0)
         return -1;
     BL_CRASH_POINT("shim:template-written");
-    snprintf(unnamed, sizeof unnamed, "/proc/self/fd/%d", file->fd);
-    return linkat(AT_FDCWD, unnamed, dir_fd, name, AT_SYMLINK_FOLLOW);
+    return fchmod(file->fd, COMPLETE);
+}
+
+bool bl_template_file_is_complete(const struct stat *status)
+{
+    return !(status->st_mode & S_IWUSR);
 }
 
 void bl_template_file_close(struct bl_template_file *file)

@@ -10,16 +10,21 @@
  * The checksum covers header, identity, console, state and table. Memory has none: it would cost as much as the copy itself, and
  * what it could find (a disk that lies) is found by nobody else either.
  *
- * A file is written under no name (O_TMPFILE) and linked when it is whole: it is complete or absent, and nothing is left of one
- * whose writer was killed. It is not synced: a machine that goes down takes the boot id with it that is part of every template's
- * name.
+ * A file is written under its own name, since its writer may be confined to another directory when it is whole. Until then its
+ * owner may write it (mode 0600); the last step takes that away (0400). So a file that its owner may write is incomplete: its
+ * writer is at work, or was killed. It is not synced: a machine that goes down takes the boot id with it that is part of every
+ * template's name.
  */
 #ifndef BL_SHIM_TEMPLATE_FILE_H
 #define BL_SHIM_TEMPLATE_FILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include <sys/stat.h>
+
 #include "base/buffer.h"
+#include "vmm/engine.h"
 
 #define BL_TEMPLATE_STATE_AT    65536
 #define BL_TEMPLATE_STATE_MAX   (4u << 20)
@@ -43,17 +48,20 @@ struct bl_template_file {
  * Return: 0, the file stands where the state begins; -1 with errno: EILSEQ when it is broken or for another machine
  */
 int bl_template_file_open(struct bl_template_file *file, int fd, const struct bl_buffer *identity, uint64_t memory_bytes);
+/* bl_template_file_extents() - The parts of memory and where they stand. Return: allocated, *@count of them; NULL: no memory */
+struct bl_engine_extent *bl_template_file_extents(const struct bl_template_file *file, size_t *count);
 /* bl_template_file_read() - Copy a piece into a machine's memory. Return: 1: there is more; 0: that was all; -1 with errno */
 int bl_template_file_read(struct bl_template_file *file, int memory_fd);
 
-/* bl_template_file_make() - Begin a file without a name, which stands where the state shall be written. Return: 0; -1 with errno */
-int bl_template_file_make(struct bl_template_file *file, int dir_fd, uint64_t memory_bytes);
+/* bl_template_file_make() - Begin a new file, which stands where the state shall be written. Return: 0; -1 with errno */
+int bl_template_file_make(struct bl_template_file *file, int dir_fd, const char *name, uint64_t memory_bytes);
 /* bl_template_file_write() - The state is written: copy a piece of memory. Return: 1: there is more; 0: that was all; -1 with errno
  */
 int bl_template_file_write(struct bl_template_file *file, int memory_fd);
-/* bl_template_file_link() - Complete it and give it its name. Return: 0; -1 with errno (EEXIST: somebody else was faster) */
-int bl_template_file_link(struct bl_template_file *file, int dir_fd, const char *name, const struct bl_buffer *identity,
-                          const char *console);
+/* bl_template_file_complete() - Memory is written, too: from here on others may use it. Return: 0; -1 with errno */
+int bl_template_file_complete(struct bl_template_file *file, const struct bl_buffer *identity, const char *console);
+/* bl_template_file_is_complete() - By what fstat() says of it. */
+bool bl_template_file_is_complete(const struct stat *status);
 
 void bl_template_file_close(struct bl_template_file *file);
 

@@ -15,6 +15,12 @@ int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const st
     return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "engine kvm is not there for this processor yet");
 }
 
+int bl_kvm_identity(const struct bl_engine_config *config, struct bl_buffer *out)
+{
+    (void)config, (void)out;
+    return -1;
+}
+
 #endif
 
 int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice, struct bl_engine_config *config,
@@ -27,10 +33,14 @@ int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice,
     return failed;
 }
 
+bool bl_engine_maps_memory(const struct bl_engine_choice *choice)
+{
+    return choice->own;
+}
+
 int bl_engine_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out)
 {
-    /* Our own monitor saves none yet. */
-    return choice->own ? -1 : bl_qemu_identity(choice, config, out);
+    return choice->own ? bl_kvm_identity(config, out) : bl_qemu_identity(choice, config, out);
 }
 
 void bl_engine_close_config(struct bl_engine_config *config)
@@ -40,6 +50,7 @@ void bl_engine_close_config(struct bl_engine_config *config)
     bl_close_fd(&config->agent_fd);
     bl_close_fd(&config->console_fd);
     bl_close_fd(&config->memory_fd);
+    bl_close_fd(&config->saved_fd);
 }
 
 static int unsupported(const struct bl_engine *engine, const char *what, struct bl_error *err)

@@ -12,7 +12,8 @@
  * A VM can be saved and go on elsewhere, several times over. Its memory is a descriptor that the owner made (memory_fd) and copies;
  * the rest of its state, a few ten KiB, is what save() writes and load() reads. The two belong together, and to what identity()
  * says: another program, processor count, memory size or device set can't take them over. The disk is no part of a state: a guest
- * that has not touched its disk yet may be given another one.
+ * that has not touched its disk yet may be given another one. Where the memory of a saved VM stands in a file, an engine that
+ * bl_engine_maps_memory() takes it from there, page by page as the guest touches it, instead of a copy that the owner made.
  */
 #ifndef BL_VMM_ENGINE_H
 #define BL_VMM_ENGINE_H
@@ -33,6 +34,11 @@
 #define BL_ENGINE_IDENTITY_MAX 32768
 
 enum bl_disk_format { BL_DISK_RAW, BL_DISK_QCOW2 };
+
+/* A part of a saved VM's memory that is not zero, and where a file has it; bytes, multiples of the page size. */
+struct bl_engine_extent {
+    uint64_t memory, file, bytes;
+};
 
 /* One file of the disk's chain. */
 struct bl_engine_disk {
@@ -57,6 +63,11 @@ struct bl_engine_config {
     int console_fd;     /* stream socket that the guest's console writes to */
     int memory_fd;      /* the guest's memory, a memfd of memory_bytes that others may write before load(); -1: the engine's own */
     bool loads;         /* nothing is booted: the VM waits for load() */
+    /* With loads, for an engine that maps memory: what is not zero of it, in a file that nobody changes any more. The extents stay
+     * the caller's, and are looked at until start() returns */
+    int saved_fd; /* -1: the memory is in memory_fd */
+    const struct bl_engine_extent *extents;
+    size_t extent_count;
 };
 
 /* How a VM ended. */
@@ -111,10 +122,12 @@ struct bl_engine {
  *
  * To be called from the process's main thread: the death signal of a child process follows the thread that forked it.
  *
- * Return: 0 and *@out; -1: BL_ENGINE
+ * Return: 0 and *@out; -1: BL_ENGINE, BL_UNSUPPORTED_ENGINE (KVM refuses: another engine may do)
  */
 int bl_engine_start(struct bl_loop *loop, const struct bl_engine_choice *choice, struct bl_engine_config *config,
                     const struct bl_engine_events *events, void *data, struct bl_engine **out, struct bl_error *err);
+/* bl_engine_maps_memory() - Whether a saved VM's memory is taken from its file (config: saved_fd), not from a copy in memory_fd. */
+bool bl_engine_maps_memory(const struct bl_engine_choice *choice);
 /* bl_engine_quiesce() - Let requests under way finish, so that the disk's files are consistent. Return: 0; -1 */
 int bl_engine_quiesce(struct bl_engine *engine, struct bl_error *err);
 int bl_engine_pause(struct bl_engine *engine, struct bl_error *err);
@@ -122,7 +135,7 @@ int bl_engine_resume(struct bl_engine *engine, struct bl_error *err);
 /*
  * bl_engine_save() - Stop the VM and write its state, all but the memory, to a descriptor from where that stands
  * @fd: of a file; stays the caller's, whose offset is behind the state when it is done
- * Return: 0: events->saved() follows; -1: the VM runs on
+ * Return: 0: events->saved() follows, unless the VM ends before; -1: the VM runs on
  */
 int bl_engine_save(struct bl_engine *engine, int fd, struct bl_error *err);
 /*

@@ -125,14 +125,21 @@ void bl_kvm_look(struct bl_kvm_known *out)
                                  .why = "switched off by BOXLITE_QEMU_ACCEL"};
 }
 
+/* emulation_will_do() - Whether KVM that fails at a start may be left for emulation. */
+static bool emulation_will_do(void)
+{
+    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
+
+    return !forced || !*forced || strcmp(forced, "kvm:tcg") == 0;
+}
+
 /* choose_qemu() - The texts of a choice of QEMU. */
 static void choose_qemu(struct bl_engine_choice *out, const struct bl_kvm_known *kvm)
 {
-    const char *forced = getenv("BOXLITE_QEMU_ACCEL");
     bool found = find_qemu(out) == 0, usable = kvm->verdict == BL_KVM_USABLE;
 
     out->kvm = usable;
-    out->falls_back = usable && (!forced || !*forced || strcmp(forced, "kvm:tcg") == 0);
+    out->falls_back = usable && emulation_will_do();
     if (!usable) {
         use_emulation(out, kvm->why);
         return;
@@ -155,10 +162,12 @@ static void choose_own(struct bl_engine_choice *out, const char *why)
 /* choose_best() - The automatic choice. */
 static void choose_best(struct bl_engine_choice *out, const struct bl_kvm_known *kvm)
 {
-    if (kvm->verdict == BL_KVM_USABLE && OWN_MONITOR)
-        choose_own(out, "/dev/kvm is usable");
-    else
+    if (kvm->verdict != BL_KVM_USABLE || !OWN_MONITOR) {
         choose_qemu(out, kvm);
+        return;
+    }
+    choose_own(out, "/dev/kvm is usable");
+    out->falls_back = emulation_will_do();
 }
 
 void bl_engine_probe(struct bl_engine_choice *out)

@@ -20,7 +20,7 @@ struct bl_kvm_known {
 
 /* Plain data; every text is one line. */
 struct bl_engine_choice {
-    bool falls_back;                        /* if the emulator can't start with kvm, bl_engine_fall_back() and try again */
+    bool falls_back;                        /* if it can't start with kvm, emulation will do: bl_engine_fall_back(), if not own */
     bool own;                               /* our own monitor, not an emulator */
     bool kvm;                               /* hardware virtualization is used, not software emulation */
     char name[32];                          /* "kvm", "qemu (kvm)", "qemu (emulation)"; empty: no engine can run */

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "base/bytes.h"
@@ -51,5 +52,18 @@ struct bl_state_reader {
 BL_DEFINE_STATE(16)
 BL_DEFINE_STATE(32)
 BL_DEFINE_STATE(64)
+
+/* bl_state_get_bytes() - Zeros when there are not so many. */
+static inline void bl_state_get_bytes(struct bl_state_reader *reader, void *out, size_t length)
+{
+    if (reader->failed || reader->left < length) {
+        reader->failed = true;
+        memset(out, 0, length);
+        return;
+    }
+    memcpy(out, reader->at, length);
+    reader->at += length;
+    reader->left -= length;
+}
 
 #endif

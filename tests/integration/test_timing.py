@@ -9,6 +9,7 @@ LINE = re.compile(r"timing: (\w*) +([0-9]+\.[0-9]) ms")
 BEFORE, AFTER = ["open", "create", "spawn", "shim"], ["disk", "ready"]
 WORKLOAD = ["command", "workload", "", "end"]  # the nameless one is what the box's own clock says
 BOOT = {"kvm": ["vmm", "load", "devices", "entry", "kernel", "agent"], "qemu": ["vmm", "emulator", "kernel", "agent"]}
+RESTORED = {"kvm": ["vmm", "load", "run", "template"], "qemu": ["vmm", "template"]}
 
 
 def parts(done):
@@ -40,11 +41,8 @@ def test_a_detached_box_tells_its_start(boxlite):
 
 def test_a_template_is_named(boxlite):
     first, second = (parts(boxlite.run("run", "--rm", "--timing", "busybox", "true"))[0] for _ in range(2))
-    if engine(boxlite) == "kvm":  # which keeps none
-        assert first == second == BEFORE + BOOT["kvm"] + AFTER + WORKLOAD
-        return
-    assert first == BEFORE + BOOT["qemu"] + ["keep"] + AFTER + WORKLOAD
-    assert second == BEFORE + ["vmm", "template"] + AFTER + WORKLOAD
+    assert first == BEFORE + BOOT[engine(boxlite)] + ["keep"] + AFTER + WORKLOAD
+    assert second == BEFORE + RESTORED[engine(boxlite)] + AFTER + WORKLOAD
 
 
 def test_what_never_ran_has_no_parts(boxlite):

@@ -123,6 +123,19 @@ def test_engine_that_cannot_run_here(box):
         assert code == 19 and "engine qemu" in message
 
 
+def test_own_monitor_that_cannot_run(box):
+    """Processors that our own monitor does not have: where emulation will do, another process is to start the box."""
+    with box.start(engine="auto", cpus=40, environment={"BOXLITE_QEMU_ACCEL": "kvm:tcg"}) as shim:
+        assert shim.answer().startswith("again engine our own monitor can't run here: ")
+        assert shim.wait() == 1
+    assert not (box.dir / "exit.json").exists()  # the start goes on: nothing has ended
+    assert not (box.dir / "control.sock").exists() and not (box.dir / "shim.pid").exists()
+    for engine, force in (("auto", "kvm"), ("kvm", "kvm:tcg")):
+        with box.start(engine=engine, cpus=40, environment={"BOXLITE_QEMU_ACCEL": force}) as shim:
+            assert failure(shim)[0] == 19
+        assert box.report()["exit_code"] == 125
+
+
 def test_engine_that_does_not_exist(box):
     with box.start(engine="vax") as shim:
         assert failure(shim)[0] == 5

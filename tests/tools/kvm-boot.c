@@ -74,6 +74,8 @@ int main(int argc, char **argv)
         .directory_fd = -1,
         .agent_fd = -1,
         .console_fd = console[1],
+        .memory_fd = -1,
+        .saved_fd = -1,
     };
     struct bl_source source = {.fd = console[0], .events = EPOLLIN, .ready = on_console};
 

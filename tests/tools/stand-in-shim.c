@@ -14,6 +14,11 @@
  *     babble      it runs, and answers every connection with what is no frame
  *     hangup      it runs, and closes every connection at once
  *     flood       it runs, and answers every command with 20,000 bytes of output, each in a frame of its own, and an exit
+ *     again       while templates are wanted it answers "again template kind.template"; else it runs
+ *     again-away  the same with a template of a name that leads elsewhere
+ *     again-once  the same, and says of no template that it is of no use to others
+ *     again-ever  it answers so in any case
+ *     slow        while KVM is not refused it answers "again engine no wheels", after a template was given up; else it runs
  *     hang        it never answers
  *     garbage     it answers nonsense
  *     lockless    it runs without holding shim.lock
@@ -156,6 +161,17 @@ static void answer(const char *line)
     close(launch.ready_fd);
     fcntl(launch.lifecycle_fd, F_OFD_SETLK, &unlock);
     close(launch.lifecycle_fd);
+}
+
+/* leave_to_another() - As a shim whose template, or whose KVM, was of no use: the lifecycle lock stays locked. */
+static int leave_to_another(const char *mode)
+{
+    const char *line = strcmp(mode, "again-away") == 0   ? BL_AGAIN_TEMPLATE "../away.template\n"
+                       : strcmp(mode, "again-once") == 0 ? BL_AGAIN_TEMPLATE "\n"
+                       : strcmp(mode, "slow") == 0       ? BL_AGAIN_ENGINE "no wheels\n"
+                                                         : BL_AGAIN_TEMPLATE "kind.template\n";
+
+    return write(launch.ready_fd, line, strlen(line)) < 0;
 }
 
 static void report(const char *text)
@@ -310,6 +326,10 @@ int main(int argc, char **argv, char **envp)
         answer("failed 1 125 a bug in here\n");
         return 0;
     }
+    if (strcmp(mode, "slow") == 0 && (launch.templates || !launch.kvm_refused))
+        return leave_to_another(launch.templates ? "again" : "slow");
+    if (strncmp(mode, "again", 5) == 0 && (launch.templates || strcmp(mode, "again-ever") == 0))
+        return leave_to_another(mode);
     if (strcmp(mode, "garbage") == 0) {
         answer("\1\2 mumble mumble\n");
         pause();

@@ -51,8 +51,10 @@ TABLE = (
     + rows("start", "fails", "failed", "rm start", "shim:stream-opened", "shim:workload-opened")
     # A template is whole or not there, and the box that made it is a box that did not start.
     + rows("start", "fails", "failed", "start rm start",
-           "shim:templates-made", "shim:template-written", "shim:template-linked", "shim:templates-swept")
-    + rows("start-spoilt", "fails", "failed", "start", "shim:template-rejected")
+           "shim:templates-made", "shim:templates-swept", "shim:template-begun", "shim:template-written", "shim:template-kept")
+    # No machine goes on from the template that there is: had neither process died, another one would boot the box.
+    + rows("start-spoilt", "fails", "failed", "start", "shim:template-refused")
+    + rows("start-spoilt", "killed", "failed", "start rm start", "start:template-removed", "start:template-rejected", "start:another")
     # It said ready before it died: the start succeeded, the box did not last.
     + rows("start", "succeeds", 137, "start rm", "shim:answered", "shim:unlocked")
     # A start that fails anyway, and whose command dies while it clears up.

@@ -87,9 +87,11 @@ def do_start_spoilt(crash):
     """There is a template, but what it holds is no machine."""
     crash.home.ok("run", "--rm", "busybox", "true")
     template, = (crash.home.path / "templates").iterdir()
+    template.chmod(0o600)
     with open(template, "r+b") as file:
         file.seek(1 << 20)
         file.write(bytes(template.stat().st_size - (2 << 20)))
+    template.chmod(0o400)
     made(crash)
     return crash.armed("start", NAME)
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/io.h"
+#include "core/home.h"
+#include "core/lock.h"
 #include "core_fixture.h"
 #include "proto/launch.h"
 
@@ -219,6 +222,112 @@ static void a_workload_that_cannot_run_gives_its_code(void **state)
 {
     (void)state;
     fails_with("fail", BL_EXECUTION, "no such command", 127);
+}
+
+/* starts_with_the_second() - The first shim gives up a template; the second one boots. */
+static void starts_with_the_second(const char *mode)
+{
+    char id[BL_BOX_ID_LENGTH + 1];
+    struct bl_error err = BL_ERROR_INIT;
+
+    fixture_box(fixture_runtime, mode, true, id);
+    assert_true(fixture_start(fixture_runtime, id) > 0);
+    assert_int_equal(fixture_shims(id), 1);
+    /* The lock went from one to the other, and was given back by the second. */
+    assert_int_equal(bl_lifecycle_probe(fixture_runtime->boxes_fd, id), BL_LOCK_FREE);
+    assert_int_equal(bl_box_stop(fixture_runtime, id, -1, -1, &err), 0);
+    assert_int_equal(bl_box_remove(fixture_runtime, id, false, &err), 0);
+    assert_int_equal(bl_reaper_count(fixture_runtime->reaper), 0);
+}
+
+static void a_template_of_no_use_is_given_up_and_the_box_booted(void **state)
+{
+    struct stat status;
+    unsigned int count;
+    uint64_t bytes;
+
+    (void)state;
+    /* Nobody has made one: there is nothing to mark, and the box boots all the same. */
+    starts_with_the_second("again");
+    assert_int_equal(mkdirat(fixture_runtime->home_fd, "templates", 0700), 0);
+
+    cleanup_close int dir = openat(fixture_runtime->home_fd, "templates", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int fd =
+        openat(fixture_runtime->home_fd, "templates/kind.template", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+
+    assert_int_equal(write(fd, "saved", 5), 5);
+    bl_templates_usage(fixture_runtime->home_fd, &count, &bytes);
+    assert_int_equal(count, 1);
+    /* It may be of use to others; or somebody is at work there. */
+    starts_with_the_second("again-once");
+    assert_int_equal(flock(dir, LOCK_EX), 0);
+    starts_with_the_second("again");
+    assert_int_equal(flock(dir, LOCK_UN), 0);
+    bl_templates_usage(fixture_runtime->home_fd, &count, &bytes);
+    assert_int_equal(count, 1);
+    starts_with_the_second("again");
+    /* Another file, and empty: who has the old one mapped keeps it. */
+    assert_int_equal(fstat(fd, &status), 0);
+    assert_true(status.st_size == 5 && status.st_nlink == 0);
+    assert_int_equal(fstatat(fixture_runtime->home_fd, "templates/kind.template", &status, 0), 0);
+    assert_int_equal(status.st_size, 0);
+    assert_int_equal(status.st_mode & 0777, 0400);
+    bl_templates_usage(fixture_runtime->home_fd, &count, &bytes);
+    assert_int_equal(count, 0);
+
+    assert_int_equal(mkdirat(fixture_runtime->home_fd, "away.template", 0700), 0);
+    starts_with_the_second("again-away");
+    assert_int_equal(fstatat(fixture_runtime->home_fd, "away.template", &status, 0), 0);
+    assert_true(S_ISDIR(status.st_mode));
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "away.template", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "templates/kind.template", 0), 0);
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "templates", AT_REMOVEDIR), 0);
+
+    /* The template first, then KVM: the third shim runs, and who started it is told. */
+    starts_with_the_second("slow");
+
+    /* Without templates there is nothing to be given up. */
+    fails_with("again-ever", BL_ENGINE, "can't be understood", 125);
+}
+
+static void count_leftover(const struct bl_leftover *leftover, void *data)
+{
+    assert_string_equal(leftover->path, "templates/half.template");
+    assert_string_equal(leftover->why, "half-made");
+    *(int *)data += 1;
+}
+
+static void a_template_that_nobody_completes_is_swept(void **state)
+{
+    struct bl_error err = BL_ERROR_INIT;
+    unsigned int count;
+    uint64_t bytes;
+    int found = 0;
+
+    (void)state;
+    assert_int_equal(mkdirat(fixture_runtime->home_fd, "templates", 0700), 0);
+
+    cleanup_close int dir = openat(fixture_runtime->home_fd, "templates", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int half = openat(dir, "half.template", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cleanup_close int whole = openat(dir, "whole.template", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+
+    assert_true(whole >= 0);
+    assert_int_equal(write(half, "saved", 5), 5);
+    bl_templates_usage(fixture_runtime->home_fd, &count, &bytes);
+    assert_int_equal(count, 0);
+    /* While somebody writes it, it is nobody else's. */
+    assert_int_equal(flock(dir, LOCK_EX), 0);
+    assert_int_equal(bl_runtime_gc(fixture_runtime, false, count_leftover, &found, &err), 0);
+    assert_int_equal(found, 0);
+    assert_int_equal(flock(dir, LOCK_UN), 0);
+    assert_int_equal(bl_runtime_gc(fixture_runtime, true, count_leftover, &found, &err), 0);
+    assert_int_equal(found, 1);
+    assert_int_equal(faccessat(dir, "half.template", F_OK, 0), 0);
+    assert_int_equal(bl_runtime_gc(fixture_runtime, false, count_leftover, &found, &err), 0);
+    assert_int_equal(found, 2);
+    assert_int_equal(faccessat(dir, "half.template", F_OK, 0), -1);
+    assert_int_equal(unlinkat(dir, "whole.template", 0), 0);
+    assert_int_equal(unlinkat(fixture_runtime->home_fd, "templates", AT_REMOVEDIR), 0);
 }
 
 static void a_passed_deadline_leaves_no_shim(void **state)
@@ -618,6 +727,8 @@ int main(void)
         cmocka_unit_test(a_shim_that_dies_over_its_configuration_harms_nobody),
         cmocka_unit_test(an_early_death_is_told_at_once),
         cmocka_unit_test(a_workload_that_cannot_run_gives_its_code),
+        WITH_A_RUNTIME(a_template_of_no_use_is_given_up_and_the_box_booted),
+        WITH_A_RUNTIME(a_template_that_nobody_completes_is_swept),
         cmocka_unit_test(a_passed_deadline_leaves_no_shim),
         cmocka_unit_test(a_cancelled_start_leaves_the_box_as_it_was),
         cmocka_unit_test(a_missing_shim_or_kernel_says_what_to_do),

@@ -364,24 +364,31 @@ static void test_answer(void **state)
     char line[256] = "";
     int fds[2];
 
-    for (int ready = 0; ready < 2; ready++) {
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const lines[] = {"failed 12 125 because of this\n", "again engine no wheels\n",
+                                            "ready 0 7 0 0 0 0 0 0 0 0 0\n"};
         struct bl_answer answer = {.lifecycle_fd = openat(place->fd, "lifecycle.lock", O_RDWR | O_CLOEXEC)};
-        cleanup_close int copy = dup(answer.lifecycle_fd); /* as a forked child would have */
+        int copy = dup(answer.lifecycle_fd); /* as the starter has, and a forked child would */
+        bool ready = i == 2;
 
         assert_int_equal(fcntl(answer.lifecycle_fd, F_OFD_SETLK, &lock), 0);
         assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
         answer.ready_fd = fds[1];
         assert_true(copy >= 0);
+        if (i == 1)
+            bl_answer_again(&answer, BL_AGAIN_ENGINE, "no\nwheels");
         if (ready)
             bl_answer_ready(&answer, &(struct bl_moments){.at_us = {[BL_MOMENT_SHIM] = 7}});
         bl_answer_failed(&answer, BL_ENGINE, 125, "because\nof\x1bthis");
         memset(line, 0, sizeof line);
         assert_true(bl_read_all(fds[0], line, sizeof line - 1) > 0); /* up to the end: it was closed */
-        assert_string_equal(line, ready ? "ready 0 7 0 0 0 0 0 0 0 0 0\n" : "failed 12 125 because of this\n");
+        assert_string_equal(line, lines[i]);
         close(fds[0]);
-        /* A failed start is guarded until all of it is gone. */
+        /* A failed start is guarded until all of it is gone, and by its starter until that is done with it. */
         assert_int_equal(fcntl(probe, F_OFD_SETLK, &lock), ready ? 0 : -1);
         bl_answer_finish(&answer);
+        assert_int_equal(fcntl(probe, F_OFD_SETLK, &lock), ready ? 0 : -1);
+        close(copy);
         assert_int_equal(fcntl(probe, F_OFD_SETLK, &lock), 0);
         lock.l_type = F_UNLCK;
         assert_int_equal(fcntl(probe, F_OFD_SETLK, &lock), 0);

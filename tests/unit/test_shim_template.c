@@ -80,15 +80,19 @@ static void write_template(struct fixture *fixture)
     struct bl_template_file file;
     int more;
 
-    assert_int_equal(bl_template_file_make(&file, fixture->dir_fd, MEMORY_BYTES), 0);
+    struct stat status;
+
+    assert_int_equal(bl_template_file_make(&file, fixture->dir_fd, NAME, MEMORY_BYTES), 0);
     assert_int_equal(bl_write_all(file.fd, state_text, sizeof state_text), 0);
     do
         more = bl_template_file_write(&file, fixture->memory_fd);
     while (more > 0);
     assert_int_equal(more, 0);
-    /* Without a name it is nowhere to be seen. */
-    assert_int_equal(faccessat(fixture->dir_fd, NAME, F_OK, 0), -1);
-    assert_int_equal(bl_template_file_link(&file, fixture->dir_fd, NAME, &fixture->identity, "last words\n"), 0);
+    assert_int_equal(fstatat(fixture->dir_fd, NAME, &status, 0), 0);
+    assert_false(bl_template_file_is_complete(&status));
+    assert_int_equal(bl_template_file_complete(&file, &fixture->identity, "last words\n"), 0);
+    assert_int_equal(fstatat(fixture->dir_fd, NAME, &status, 0), 0);
+    assert_true(bl_template_file_is_complete(&status));
     bl_template_file_close(&file);
 }
 
@@ -131,9 +135,43 @@ static void test_what_is_written_comes_back(void **state)
     assert_int_equal(memcmp(before, after, MEMORY_BYTES), 0);
     munmap(before, MEMORY_BYTES);
     munmap(after, MEMORY_BYTES);
-    /* The empty page is not in the file. */
+    /* Of the empty pages only one that lies between two others is in the file. */
     assert_int_equal(fstatat(fixture->dir_fd, NAME, &status, 0), 0);
-    assert_in_range(status.st_size, (9u << 20) + 3 * PAGE + BL_TEMPLATE_STATE_AT, (9u << 20) + 5 * PAGE + BL_TEMPLATE_STATE_AT);
+    assert_in_range(status.st_size, (9u << 20) + 4 * PAGE + BL_TEMPLATE_STATE_AT, (9u << 20) + 6 * PAGE + BL_TEMPLATE_STATE_AT);
+}
+
+static void test_its_extents_are_the_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bl_template_file file;
+    size_t count, runs;
+    uint64_t sum = 0;
+
+    write_template(fixture);
+    assert_int_equal(open_template(fixture, &file), 0);
+    runs = file.runs.length;
+
+    cleanup_free struct bl_engine_extent *extents = bl_template_file_extents(&file, &count);
+
+    assert_non_null(extents);
+    assert_int_equal(count, 3);
+    assert_int_equal(extents[0].bytes, 3 * PAGE); /* two pages and the gap between them */
+    assert_int_equal(extents[1].memory, 16u << 20);
+    assert_int_equal(extents[2].memory, MEMORY_BYTES - PAGE);
+    for (size_t i = 0; i < count; i++) {
+        char in_memory[PAGE], in_file[PAGE];
+
+        assert_int_equal(extents[i].file % PAGE, 0);
+        sum += extents[i].bytes;
+        for (uint64_t at = 0; at < extents[i].bytes; at += PAGE) {
+            assert_int_equal(pread(fixture->memory_fd, in_memory, PAGE, (off_t)(extents[i].memory + at)), PAGE);
+            assert_int_equal(pread(file.fd, in_file, PAGE, (off_t)(extents[i].file + at)), PAGE);
+            assert_memory_equal(in_memory, in_file, PAGE);
+        }
+    }
+    assert_int_equal(sum, (9u << 20) + 4 * PAGE);
+    assert_int_equal(file.runs.length, runs); /* asking took nothing out */
+    bl_template_file_close(&file);
 }
 
 static void test_who_comes_second_changes_nothing(void **state)
@@ -142,9 +180,7 @@ static void test_who_comes_second_changes_nothing(void **state)
     struct bl_template_file file;
 
     write_template(fixture);
-    assert_int_equal(bl_template_file_make(&file, fixture->dir_fd, MEMORY_BYTES), 0);
-    assert_int_equal(bl_write_all(file.fd, "other", 5), 0);
-    assert_int_equal(bl_template_file_link(&file, fixture->dir_fd, NAME, &fixture->identity, ""), -1);
+    assert_int_equal(bl_template_file_make(&file, fixture->dir_fd, NAME, MEMORY_BYTES), -1);
     assert_int_equal(errno, EEXIST);
     bl_template_file_close(&file);
     assert_int_equal(open_template(fixture, &file), 0);
@@ -195,6 +231,8 @@ static void test_damage_is_found(void **state)
 
     write_template(fixture);
 
+    assert_int_equal(fchmodat(fixture->dir_fd, NAME, 0600, 0), 0);
+
     cleanup_close int fd = openat(fixture->dir_fd, NAME, O_RDWR | O_CLOEXEC);
 
     assert_int_equal(fstat(fd, &status), 0);
@@ -224,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_written_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_its_extents_are_the_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_comes_second_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_another_machine_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage_is_found, set_up, tear_down),

@@ -49,7 +49,7 @@ static void test_choice(void **state)
 #ifdef __x86_64__
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(bl_engine_choose(i ? "kvm" : "auto", NULL, &choice, &err), 0);
-        assert_true(choice.own && choice.kvm && !choice.falls_back);
+        assert_true(choice.own && choice.kvm && choice.falls_back == !i);
         assert_string_equal(choice.name, "kvm");
         assert_string_equal(choice.notice, "");
     }
@@ -138,6 +138,7 @@ static void test_arguments(void **state)
         .disks = {{.fd = 10, .format = BL_DISK_RAW}, {.fd = 11, .format = BL_DISK_QCOW2}, {.fd = 12, .format = BL_DISK_QCOW2}},
         .disk_count = 3,
         .memory_fd = -1,
+        .saved_fd = -1,
     };
 
     (void)state;

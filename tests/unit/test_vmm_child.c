@@ -43,7 +43,8 @@ __attribute__((noreturn)) static void start_and_wait(int agent_fd, int console_f
                                       .command_line = "",
                                       .agent_fd = agent_fd,
                                       .console_fd = console_fd,
-                                      .memory_fd = -1};
+                                      .memory_fd = -1,
+                                      .saved_fd = -1};
     struct bl_engine_choice choice = {0};
     struct bl_engine *engine = NULL;
     struct bl_loop loop;

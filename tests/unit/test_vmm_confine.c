@@ -70,6 +70,16 @@ static int create_a_machine(void)
     return syscall(SYS_ioctl, 9, KVM_CREATE_VM, 0) == 0 ? 0 : errno;
 }
 
+static int read_a_processor(void)
+{
+    return syscall(SYS_ioctl, 9, KVM_GET_LAPIC, 0) == 0 ? 0 : errno;
+}
+
+static int change_a_processor(void)
+{
+    return syscall(SYS_ioctl, 9, KVM_SET_REGS, 0) == 0 ? 0 : errno;
+}
+
 static int use_other_numbers(void)
 {
     return syscall(0x40000000 | SYS_write, 9, "x", 1) == 1 ? 0 : errno;
@@ -185,6 +195,9 @@ static void threads_have_what_they_need_and_nothing_else(void **state)
     assert_int_equal(outcome(BL_THREAD_LOOP, open_a_socket), EPERM);
     assert_int_equal(outcome(BL_THREAD_LOOP, run_a_program), EPERM);
     assert_int_equal(outcome(BL_THREAD_LOOP, run_a_guest), EPERM);
+    assert_int_equal(outcome(BL_THREAD_LOOP, read_a_processor), ENOTTY);
+    assert_int_equal(outcome(BL_THREAD_LOOP, change_a_processor), EPERM);
+    assert_int_equal(outcome(BL_THREAD_CPU, read_a_processor), -SIGSYS);
     assert_int_equal(outcome(BL_THREAD_LOOP, use_other_numbers), -SIGSYS);
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "vmm/memory.h"
+#include "vmm/state.h"
 
 #define BL_KVM_SLOTS       8  /* of virtio-mmio; a constant of the product */
 #define BL_KVM_CPUS_MAX    32 /* what the tuned kernel is built for */
@@ -68,7 +69,12 @@ int bl_arch_check(int kvm_fd, struct bl_error *err);
 int bl_arch_vm(int vm_fd, struct bl_error *err);
 /* bl_arch_load() - Put kernel, initramfs, parameters and tables into memory. Return: 0 and *@out; -1 */
 int bl_arch_load(struct bl_memory *memory, const struct bl_arch_machine *machine, struct bl_arch_boot *out, struct bl_error *err);
-/* bl_arch_vcpu() - Set a processor up; the first starts at the kernel's entry, the others wait for it. Return: 0; -1 */
+/* bl_arch_serial() - Whether a command line wants the first serial port. */
+bool bl_arch_serial(const char *command_line);
+/* bl_arch_renew() - Give a machine that goes on from a saved state an identifier of its own. Return: 0; -1 */
+int bl_arch_renew(struct bl_memory *memory, struct bl_error *err);
+/* bl_arch_vcpu() - Set a processor up; the first starts at the kernel's entry, the others wait for it. @boot: NULL:
+ * bl_arch_cpu_load() will say where it goes on. Return: 0; -1 */
 int bl_arch_vcpu(int kvm_fd, int vcpu_fd, unsigned int index, unsigned int cpus, const struct bl_arch_boot *boot,
                  struct bl_error *err);
 
@@ -78,6 +84,22 @@ struct bl_arch_ports *bl_arch_ports_new(int console_fd);
 void bl_arch_ports_free(struct bl_arch_ports *ports);
 /* bl_arch_exit() - Serve an exit that is no access to a device's memory; on any processor's thread. */
 enum bl_arch_exit bl_arch_exit(struct bl_arch_ports *ports, struct kvm_run *run);
+/*
+ * The state of what KVM emulates, and of the ports, as bytes. No processor runs meanwhile.
+ *
+ * Processors and VM are the kernel's structures, which it checks itself when it takes them back; here lengths and numbers are. A
+ * processor is loaded after bl_arch_vcpu(), the first one first, and the VM after its processors.
+ *
+ * Return: 0; -1: BL_ENGINE (KVM refuses), BL_RESOURCE_EXHAUSTED (save: no room), BL_INVALID_ARGUMENT (load: makes no sense)
+ */
+int bl_arch_cpu_save(int kvm_fd, int vcpu_fd, struct bl_buffer *out, struct bl_error *err);
+int bl_arch_cpu_load(int vcpu_fd, unsigned int index, struct bl_state_reader *in, struct bl_error *err);
+int bl_arch_vm_save(int vm_fd, struct bl_buffer *out, struct bl_error *err);
+int bl_arch_vm_load(int vm_fd, struct bl_state_reader *in, struct bl_error *err);
+int bl_arch_ports_save(struct bl_arch_ports *ports, struct bl_buffer *out, struct bl_error *err);
+int bl_arch_ports_load(struct bl_arch_ports *ports, struct bl_state_reader *in, struct bl_error *err);
+/* bl_arch_save_requests() - The ioctls of saving, which only read. Return: how many */
+size_t bl_arch_save_requests(const uint32_t **out);
 /* bl_arch_registers() - What a processor's registers hold, one line, for a report. */
 void bl_arch_registers(int vcpu_fd, char *out, size_t size);
 

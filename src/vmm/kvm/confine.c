@@ -12,8 +12,9 @@
  *     box, gets an error instead.
  *
  * The system calls stand in comments beside the code that needs them, in a paragraph of their own that begins with a hash sign and
- * "syscalls:KIND"; scripts/syscalls makes tables of them. Of ioctl, a processor's thread has but the three requests that it uses. A
- * filter also ends whoever uses another processor architecture's numbers, or the x32 ones.
+ * "syscalls:KIND"; scripts/syscalls makes tables of them. Of ioctl, a processor's thread has but the three requests that it uses,
+ * and the loop's thread those that read what a machine at rest holds, to save it; nothing of KVM is changed from there. A filter
+ * also ends whoever uses another processor architecture's numbers, or the x32 ones.
  *
  * What every thread needs of the C library (memory, locks, an orderly end):
  *
@@ -40,6 +41,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "vmm/kvm/arch.h"
 #include "vmm/kvm_syscalls.h" /* made by scripts/syscalls: cpu_calls, disk_calls, loop_calls */
 
 #define PROGRAM_MAX 256
@@ -103,20 +105,16 @@ static void answer(struct program *program, uint32_t action)
     add(program, BPF_RET | BPF_K, action, 0, 0);
 }
 
-/* allow_ioctls() - With an ioctl at hand: only what a processor's thread asks of KVM. */
-static void allow_ioctls(struct program *program)
-{
-    static const uint32_t requests[] = {KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS};
+/* What a kind of thread may do. */
+struct policy {
+    const int *calls;
+    size_t call_count;
+    const uint32_t *requests; /* of ioctl */
+    size_t request_count;
+    uint32_t otherwise; /* what becomes of anything else */
+};
 
-    load(program, offsetof(struct seccomp_data, args[1]));
-    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, requests[i], 0, 1);
-        answer(program, SECCOMP_RET_ALLOW);
-    }
-    answer(program, SECCOMP_RET_KILL_PROCESS);
-}
-
-static void write_program(struct program *program, const int *calls, size_t count, bool cpu, uint32_t otherwise)
+static void write_program(struct program *program, const struct policy *policy)
 {
     load(program, offsetof(struct seccomp_data, arch));
     add(program, BPF_JMP | BPF_JEQ | BPF_K, SYSCALL_ARCHITECTURE, 1, 0);
@@ -124,35 +122,48 @@ static void write_program(struct program *program, const int *calls, size_t coun
     load(program, offsetof(struct seccomp_data, nr));
     add(program, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1);
     answer(program, SECCOMP_RET_KILL_PROCESS);
-    for (size_t i = 0; i < count; i++) {
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i], 0, 1);
+    for (size_t i = 0; i < policy->call_count; i++) {
+        add(program, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)policy->calls[i], 0, 1);
         answer(program, SECCOMP_RET_ALLOW);
     }
-    if (cpu) {
+    if (policy->request_count) {
         add(program, BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 1, 0);
-        answer(program, SECCOMP_RET_KILL_PROCESS);
-        allow_ioctls(program);
-        return;
+        answer(program, policy->otherwise);
+        load(program, offsetof(struct seccomp_data, args[1]));
+        for (size_t i = 0; i < policy->request_count; i++) {
+            add(program, BPF_JMP | BPF_JEQ | BPF_K, policy->requests[i], 0, 1);
+            answer(program, SECCOMP_RET_ALLOW);
+        }
     }
-    answer(program, otherwise);
+    answer(program, policy->otherwise);
 }
 
 int bl_confine_thread(enum bl_thread_kind kind, struct bl_error *err)
 {
+    static const uint32_t cpu_requests[] = {KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS};
     struct program program = {.length = 0};
     struct sock_fprog filter = {.filter = program.code};
+    struct policy policy = {.otherwise = SECCOMP_RET_KILL_PROCESS};
 
     switch (kind) {
     case BL_THREAD_CPU:
-        write_program(&program, cpu_calls, sizeof cpu_calls / sizeof *cpu_calls, true, SECCOMP_RET_KILL_PROCESS);
+        policy.calls = cpu_calls;
+        policy.call_count = sizeof cpu_calls / sizeof *cpu_calls;
+        policy.requests = cpu_requests;
+        policy.request_count = sizeof cpu_requests / sizeof *cpu_requests;
         break;
     case BL_THREAD_DISK:
-        write_program(&program, disk_calls, sizeof disk_calls / sizeof *disk_calls, false, SECCOMP_RET_KILL_PROCESS);
+        policy.calls = disk_calls;
+        policy.call_count = sizeof disk_calls / sizeof *disk_calls;
         break;
     case BL_THREAD_LOOP:
-        write_program(&program, loop_calls, sizeof loop_calls / sizeof *loop_calls, false, SECCOMP_RET_ERRNO | EPERM);
+        policy.calls = loop_calls;
+        policy.call_count = sizeof loop_calls / sizeof *loop_calls;
+        policy.request_count = bl_arch_save_requests(&policy.requests);
+        policy.otherwise = SECCOMP_RET_ERRNO | EPERM;
         break;
     }
+    write_program(&program, &policy);
     if (program.length == PROGRAM_MAX)
         return bl_fail(err, BL_INTERNAL, 0, "the filter of a thread's system calls is too long");
     filter.len = program.length;

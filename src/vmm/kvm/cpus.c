@@ -11,6 +11,9 @@
  * the point where a signal would still interrupt; one that serves an exit looks at machine->stopping afterwards. The signal has an
  * empty handler and is the only one that these threads do not block.
  *
+ * Processors that shall rest are kicked the same way. One rests only where KVM_RUN came back because of the kick: an exit that was
+ * served before is complete in KVM then, and its registers say so.
+ *
  * A processor's thread runs the guest, interrupts devices, and passes on what the serial port says:
  *
  * #syscalls:cpu write sendto
@@ -38,16 +41,9 @@ static void on_kick(int number)
     (void)number;
 }
 
-void bl_cpus_stop(struct bl_machine *machine, enum bl_engine_end how, const char *message)
+/* kick() - Have all processors come out of the guest; with the lock. */
+static void kick(struct bl_machine *machine)
 {
-    pthread_mutex_lock(&machine->lock);
-    if (!machine->decided) {
-        machine->decided = true;
-        machine->how = how;
-        snprintf(machine->message, sizeof machine->message, "%s", message);
-    }
-    pthread_mutex_unlock(&machine->lock);
-    atomic_store(&machine->stopping, true);
     for (unsigned int i = 0; i < machine->cpu_count; i++) {
         struct bl_cpu *cpu = &machine->cpus[i];
 
@@ -57,6 +53,61 @@ void bl_cpus_stop(struct bl_machine *machine, enum bl_engine_end how, const char
         if (cpu->started)
             pthread_kill(cpu->thread, KICK_SIGNAL);
     }
+}
+
+void bl_cpus_stop(struct bl_machine *machine, enum bl_engine_end how, const char *message)
+{
+    pthread_mutex_lock(&machine->lock);
+    if (!machine->decided) {
+        machine->decided = true;
+        machine->how = how;
+        snprintf(machine->message, sizeof machine->message, "%s", message);
+    }
+    atomic_store(&machine->stopping, true);
+    kick(machine);
+    pthread_cond_broadcast(&machine->go_on);
+    /* Nobody runs, so nobody else tells. */
+    if (!machine->running)
+        eventfd_write(machine->over.fd, 1);
+    pthread_mutex_unlock(&machine->lock);
+}
+
+void bl_cpus_rest(struct bl_machine *machine)
+{
+    pthread_mutex_lock(&machine->lock);
+    machine->rest = true;
+    kick(machine);
+    pthread_mutex_unlock(&machine->lock);
+}
+
+void bl_cpus_go_on(struct bl_machine *machine)
+{
+    pthread_mutex_lock(&machine->lock);
+    machine->rest = false;
+    machine->resting = 0;
+    for (unsigned int i = 0; i < machine->cpu_count; i++)
+        machine->cpus[i].rests = false;
+    pthread_cond_broadcast(&machine->go_on);
+    pthread_mutex_unlock(&machine->lock);
+}
+
+/* rest() - On a processor's thread, which was kicked: stand as long as that is wanted. */
+static void rest(struct bl_cpu *cpu)
+{
+    struct bl_machine *machine = cpu->machine;
+
+    pthread_mutex_lock(&machine->lock);
+    while (machine->rest && !atomic_load(&machine->stopping)) {
+        if (!cpu->rests) {
+            cpu->rests = true;
+            if (++machine->resting == machine->running)
+                eventfd_write(machine->rested.fd, 1);
+        }
+        pthread_cond_wait(&machine->go_on, &machine->lock);
+    }
+    /* Who wants the machine to end has said so before it set this. */
+    __atomic_store_n(&cpu->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&machine->lock);
 }
 
 /* give_up() - An exit that should not be: the machine ends, and the report says what the processor was at. */
@@ -117,12 +168,16 @@ static void *run_cpu(void *data)
     prctl(PR_SET_NAME, name);
     if (machine->confined && bl_confine_thread(BL_THREAD_CPU, &err) < 0)
         bl_cpus_stop(machine, BL_ENGINE_END_FAILED, err.message);
-    if (cpu->index == 0)
+    if (cpu->index == 0) {
         atomic_store(&machine->engine.moments.running_us, bl_now_us());
+        bl_machine_tell(machine);
+    }
     while (!atomic_load(&machine->stopping)) {
         if (ioctl(cpu->fd, KVM_RUN, 0) == 0)
             serve(cpu);
-        else if (errno != EINTR && errno != EAGAIN)
+        else if (errno == EINTR)
+            rest(cpu);
+        else if (errno != EAGAIN)
             give_up(cpu, "the guest can't be run (KVM_RUN), error", (unsigned long long)errno);
     }
     pthread_mutex_lock(&machine->lock);
@@ -144,7 +199,7 @@ static int make_cpu(struct bl_machine *machine, unsigned int index, const struct
     cpu->index = index;
     cpu->fd = ioctl(machine->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (cpu->fd < 0 || bytes < (int)sizeof *cpu->run)
-        return bl_fail(err, BL_ENGINE, errno, "create processor %u (KVM_CREATE_VCPU)", index);
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "create processor %u (KVM_CREATE_VCPU)", index);
     run = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
     if (run == MAP_FAILED)
         return bl_fail(err, BL_ENGINE, errno, "map processor %u", index);

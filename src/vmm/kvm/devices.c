@@ -106,13 +106,26 @@ int bl_devices_make(struct bl_machine *machine, struct bl_engine_config *config,
     return 0;
 }
 
-void bl_devices_finish(struct bl_machine *machine)
+void bl_devices_quiesce(struct bl_machine *machine)
 {
     for (unsigned int slot = 0; slot < BL_KVM_SLOTS; slot++)
         if (machine->slots[slot])
             bl_mmio_quiesce(machine->slots[slot]);
+}
+
+void bl_devices_resume(struct bl_machine *machine)
+{
+    for (unsigned int slot = 0; slot < BL_KVM_SLOTS; slot++)
+        if (machine->slots[slot])
+            bl_mmio_resume(machine->slots[slot]);
+}
+
+void bl_devices_finish(struct bl_machine *machine)
+{
+    /* First: a device that is quiet takes nothing out of its queues. */
     if (machine->serial)
         bl_serial_drain(machine->serial);
+    bl_devices_quiesce(machine);
 }
 
 void bl_devices_free(struct bl_machine *machine)

@@ -3,8 +3,10 @@
  * kvm.c - our own monitor as an engine
  *
  * A start makes the machine, loads the kernel, plugs the devices in and starts the processors, in this order; whatever fails on the
- * way, all of it goes again. The end always comes the same way: the processors are told to stop, by the guest, by a failure or by
- * the owner; the last of their threads tells the loop; the loop joins them, lets the devices finish, closes the disks, and reports.
+ * way, all of it goes again. A machine that goes on from a saved state gets no kernel, and waits with its processors until load().
+ * To be saved, a machine comes to rest: processors first, so that nothing new begins, then devices. The end always comes the same
+ * way: the processors are told to stop, by the guest, by a failure or by the owner; the last of their threads tells the loop; the
+ * loop joins them, lets the devices finish, closes the disks, and reports.
  *
  * The process is confined on the way: files before the first thread starts, system calls as each thread begins, this one's last.
  * The loop's thread serves devices, the programs that talk to the box, and the box's files:
@@ -19,6 +21,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +32,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "vmm/bzimage.h"
+#include "vmm/identity.h"
 #include "vmm/kernel_file.h"
 #include "vmm/kvm/confine.h"
 #include "vmm/kvm/machine.h"
@@ -45,6 +49,8 @@ static void on_over(struct bl_source *source, uint32_t events)
 
     (void)events;
     bl_source_remove(source);
+    bl_source_remove(&machine->rested);
+    machine->save_fd = -1;
     bl_cpus_join(machine);
     bl_devices_finish(machine);
     bl_devices_free(machine);
@@ -63,6 +69,7 @@ static void kvm_free(struct bl_engine *engine)
     struct bl_machine *machine = of(engine);
 
     bl_source_remove(&machine->over);
+    bl_source_remove(&machine->rested);
     bl_cpus_stop(machine, BL_ENGINE_END_KILLED, "given up");
     bl_cpus_join(machine);
     bl_devices_free(machine);
@@ -70,12 +77,71 @@ static void kvm_free(struct bl_engine *engine)
     bl_machine_unmake(machine);
     bl_arch_ports_free(machine->ports);
     bl_close_fd(&machine->over.fd);
+    bl_close_fd(&machine->rested.fd);
+    pthread_cond_destroy(&machine->go_on);
     pthread_mutex_destroy(&machine->lock);
     free(machine);
 }
 
+/* on_rested() - All processors stand until they are told to go on: the state can be read. */
+static void on_rested(struct bl_source *source, uint32_t events)
+{
+    struct bl_machine *machine = source->data;
+    struct bl_error err = BL_ERROR_INIT;
+    uint64_t count;
+    int fd = machine->save_fd;
+
+    (void)events;
+    if (read(source->fd, &count, sizeof count) < 0 || fd < 0)
+        return;
+    machine->save_fd = -1;
+    bl_devices_quiesce(machine);
+
+    int failed = bl_machine_save(machine, fd, &err);
+
+    machine->events.saved(failed ? err.message : NULL, machine->data);
+}
+
+static int kvm_save(struct bl_engine *engine, int fd, struct bl_error *err)
+{
+    struct bl_machine *machine = of(engine);
+
+    if (machine->save_fd >= 0 || machine->waits)
+        return bl_fail(err, BL_INVALID_STATE, 0, "the machine is being saved, or loaded");
+    machine->save_fd = fd;
+    bl_cpus_rest(machine);
+    return 0;
+}
+
+static int kvm_resume(struct bl_engine *engine, struct bl_error *err)
+{
+    (void)err;
+    bl_devices_resume(of(engine));
+    bl_cpus_go_on(of(engine));
+    return 0;
+}
+
+static int run(struct bl_machine *machine, struct bl_error *err);
+
+static int kvm_load(struct bl_engine *engine, int fd, struct bl_error *err)
+{
+    struct bl_machine *machine = of(engine);
+
+    if (!machine->waits)
+        return bl_fail(err, BL_INVALID_STATE, 0, "the machine runs already");
+    if (bl_machine_load(machine, fd, err) < 0)
+        return -1;
+    machine->waits = false;
+    machine->engine.moments.loaded_us = bl_now_us();
+    bl_devices_resume(machine);
+    return run(machine, err);
+}
+
 static const struct bl_engine_ops kvm_ops = {
     .name = "kvm",
+    .resume = kvm_resume,
+    .save = kvm_save,
+    .load = kvm_load,
     .stop = kvm_stop,
     .free = kvm_free,
 };
@@ -114,36 +180,72 @@ static int make_ports(struct bl_machine *machine, const struct bl_engine_config 
     return machine->ports ? 0 : bl_fail_memory(err);
 }
 
+static int watch(struct bl_machine *machine, struct bl_source *source, void (*ready)(struct bl_source *, uint32_t))
+{
+    *source = (struct bl_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN, .ready = ready, .data = machine};
+    return source->fd < 0 ? -1 : bl_source_add(machine->loop, source);
+}
+
+/* run() - The processors run from here on, and this thread is confined like them. Return: 0; -1 */
+static int run(struct bl_machine *machine, struct bl_error *err)
+{
+    if (bl_cpus_start(machine, err) < 0)
+        return -1;
+    return machine->confined ? bl_confine_thread(BL_THREAD_LOOP, err) : 0;
+}
+
+void bl_machine_tell(struct bl_machine *machine)
+{
+    const struct bl_engine_moments *moments = &machine->engine.moments;
+    int64_t spent_us = bl_process_time_us(), now_us = atomic_load(&moments->running_us);
+
+    bl_log(BL_LOG_INFO,
+           "the machine runs: VM and memory %.1f ms, %s %.1f ms, %s %.1f ms; processor time so far %.1f ms; confined by %s",
+           (double)(moments->made_us - machine->begun_us) / 1000, machine->restored ? "devices and state" : "kernel and tables",
+           (double)(moments->loaded_us - moments->made_us) / 1000, machine->restored ? "processors" : "devices and processors",
+           (double)(now_us - moments->loaded_us) / 1000, (double)spent_us / 1000,
+           !machine->confined   ? "nothing"
+           : machine->in_folder ? "seccomp, Landlock"
+                                : "seccomp (no Landlock here)");
+}
+
 static int start(struct bl_machine *machine, struct bl_engine_config *config, struct bl_error *err)
 {
-    struct bl_arch_boot boot;
+    struct bl_arch_boot boot = {.serial = bl_arch_serial(config->command_line)};
     struct bl_engine_moments *moments = &machine->engine.moments;
-    int64_t begun = bl_now_us();
-    int files = 0;
 
-    if (machine->over.fd < 0 || bl_source_add(machine->loop, &machine->over) < 0)
+    machine->begun_us = bl_now_us();
+    machine->waits = machine->restored = config->loads;
+    if (watch(machine, &machine->over, on_over) < 0 || watch(machine, &machine->rested, on_rested) < 0)
         return bl_fail(err, BL_ENGINE, errno, "watch the processors");
-    if (bl_machine_make(machine, config->memory_bytes, config->cpus, err) < 0)
+    if (bl_machine_make(machine, config, err) < 0)
         return -1;
     moments->made_us = bl_now_us();
-    if (load(machine, config, &boot, err) < 0 || make_ports(machine, config, boot.serial, err) < 0)
+    if ((!config->loads && load(machine, config, &boot, err) < 0) || make_ports(machine, config, boot.serial, err) < 0)
         return -1;
     moments->loaded_us = bl_now_us();
     if (machine->confined) {
-        files = bl_confine_files(config->directory_fd, err);
+        int files = bl_confine_files(config->directory_fd, err);
+
         if (files < 0)
             return -1;
+        machine->in_folder = files > 0;
     }
-    if (bl_devices_make(machine, config, err) < 0 || bl_cpus_make(machine, &boot, err) < 0 || bl_cpus_start(machine, err) < 0)
+    if (bl_devices_make(machine, config, err) < 0 || bl_cpus_make(machine, config->loads ? NULL : &boot, err) < 0)
         return -1;
-    if (machine->confined && bl_confine_thread(BL_THREAD_LOOP, err) < 0)
+    return config->loads ? 0 : run(machine, err);
+}
+
+int bl_kvm_identity(const struct bl_engine_config *config, struct bl_buffer *out)
+{
+    char line[128];
+    int length = snprintf(line, sizeof line, "engine kvm, %u processors, %llu bytes\n", config->cpus,
+                          (unsigned long long)config->memory_bytes);
+
+    if (bl_buffer_append(out, line, (size_t)length) < 0 || bl_identity_put_file(out, "program", "/proc/self/exe") < 0 ||
+        bl_identity_put_file(out, "kernel", config->kernel) < 0 || bl_identity_put_file(out, "initramfs", config->initramfs) < 0)
         return -1;
-    bl_log(BL_LOG_INFO,
-           "the machine runs: VM and memory %.1f ms, kernel and tables %.1f ms, devices and processors %.1f ms; confined by %s",
-           (double)(moments->made_us - begun) / 1000, (double)(moments->loaded_us - moments->made_us) / 1000,
-           (double)(bl_now_us() - moments->loaded_us) / 1000,
-           machine->confined ? files ? "seccomp, Landlock" : "seccomp (no Landlock here)" : "nothing");
-    return 0;
+    return bl_buffer_append(out, config->command_line, strlen(config->command_line));
 }
 
 int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const struct bl_engine_events *events, void *data,
@@ -158,12 +260,11 @@ int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const st
     machine->data = data;
     machine->loop = loop;
     machine->confined = !config->unconfined;
-    machine->kvm_fd = machine->vm_fd = machine->memory_fd = -1;
+    machine->kvm_fd = machine->vm_fd = machine->memory_fd = machine->save_fd = machine->over.fd = machine->rested.fd = -1;
     for (unsigned int i = 0; i < BL_KVM_CPUS_MAX; i++)
         machine->cpus[i].fd = -1;
-    machine->over =
-        (struct bl_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = EPOLLIN, .ready = on_over, .data = machine};
     pthread_mutex_init(&machine->lock, NULL);
+    pthread_cond_init(&machine->go_on, NULL);
     if (start(machine, config, err) < 0) {
         kvm_free(&machine->engine);
         return -1;

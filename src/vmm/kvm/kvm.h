@@ -8,5 +8,7 @@
 /* bl_kvm_start() - As bl_engine_start(); descriptors that the machine keeps are taken out of the config. */
 int bl_kvm_start(struct bl_loop *loop, struct bl_engine_config *config, const struct bl_engine_events *events, void *data,
                  struct bl_engine **out, struct bl_error *err);
+/* bl_kvm_identity() - As bl_engine_identity(). */
+int bl_kvm_identity(const struct bl_engine_config *config, struct bl_buffer *out);
 
 #endif

@@ -38,6 +38,7 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+#include "vmm/identity.h"
 #include "vmm/kernel_file.h"
 #include "vmm/qemu/qemu.h"
 
@@ -191,22 +192,6 @@ char **bl_qemu_arguments(const struct bl_engine_choice *choice, const struct bl_
     return NULL;
 }
 
-/* put_file() - Which version of a file this is. Return: 0; -1 */
-static int put_file(struct bl_buffer *out, const char *what, const char *path)
-{
-    char line[PATH_MAX + 160];
-    struct stat file;
-
-    if (stat(path, &file) < 0)
-        return -1;
-
-    int length = snprintf(line, sizeof line, "%s %s: %llu:%llu %lld bytes, changed %lld.%09ld\n", what, path,
-                          (unsigned long long)file.st_dev, (unsigned long long)file.st_ino, (long long)file.st_size,
-                          (long long)file.st_ctim.tv_sec, file.st_ctim.tv_nsec);
-
-    return length < (int)sizeof line ? bl_buffer_append(out, line, (size_t)length) : -1;
-}
-
 int bl_qemu_identity(const struct bl_engine_choice *choice, const struct bl_engine_config *config, struct bl_buffer *out)
 {
     /* Disks are another box's and so is the name; the frequency of the counter is measured anew each time, and never the same. */
@@ -221,8 +206,8 @@ int bl_qemu_identity(const struct bl_engine_choice *choice, const struct bl_engi
 
     cleanup_strings char **argv = bl_qemu_arguments(choice, &machine, 0);
 
-    if (!argv || put_file(out, "program", choice->program) < 0 || put_file(out, "kernel", config->kernel) < 0 ||
-        put_file(out, "initramfs", config->initramfs) < 0)
+    if (!argv || bl_identity_put_file(out, "program", choice->program) < 0 ||
+        bl_identity_put_file(out, "kernel", config->kernel) < 0 || bl_identity_put_file(out, "initramfs", config->initramfs) < 0)
         return -1;
     for (char **argument = argv; *argument; argument++)
         if (bl_buffer_append(out, *argument, strlen(*argument)) < 0 || bl_buffer_append(out, "\n", 1) < 0)

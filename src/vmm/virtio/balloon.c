@@ -10,7 +10,7 @@
  * writable buffers, which are the free pages themselves. Deflating needs nothing: the pages come back when they are touched.
  *
  * STATS_VQ, FREE_PAGE_HINT and PAGE_POISON are not offered: the first two have no user here, and without the third a guest that
- * wants poisoned pages does not report them, which is right, as they come back as zeros.
+ * wants poisoned pages does not report them, which is right, as they come back as zeros, or as a saved machine had them.
  */
 #include "vmm/virtio/balloon.h"
 

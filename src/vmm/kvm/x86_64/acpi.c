@@ -8,7 +8,8 @@
  * The machine is "hardware-reduced": it has none of the fixed registers, timers and interrupts of a PC, and the kernel looks for
  * none, neither for the old interrupt controller, timer, clock and keyboard. Switching off and a reset are a write to a port each.
  * The DSDT lists the virtio-mmio slots ("LNRO0005", as Linux knows them) and the generation identifier ("VM_Gen_Counter"): 16
- * random bytes, which tell a kernel that it is a copy when they change.
+ * random bytes that differ from machine to machine. (A kernel looks at them when it is notified, which nobody does here: what makes
+ * a copy another machine is the entropy that its agent is given.)
  *
  * Tables are built in one buffer at the offsets that they will have, and AML by a few functions that each append one construct. All
  * of it is constant but for the number of processors.
@@ -304,18 +305,25 @@ static void build(struct tables *tables, unsigned int cpus)
     memcpy(tables->bytes, root, sizeof root);
 }
 
+int bl_acpi_renew(struct bl_memory *memory, struct bl_error *err)
+{
+    uint8_t generation[GENERATION_BYTES];
+
+    if (bl_random_bytes(generation, sizeof generation) < 0)
+        return bl_fail(err, BL_ENGINE, errno, "make the identifier of the machine");
+    if (bl_memory_write(memory, X86_GENERATION, generation, sizeof generation) < 0)
+        return bl_fail(err, BL_ENGINE, 0, "the guest's memory is too small");
+    return 0;
+}
+
 int bl_acpi_write(struct bl_memory *memory, unsigned int cpus, struct bl_error *err)
 {
     struct tables tables = {.length = 0};
-    uint8_t generation[GENERATION_BYTES];
 
     build(&tables, cpus);
     if (tables.failed)
         return bl_fail(err, BL_INTERNAL, 0, "the ACPI tables for %u processors do not fit", cpus);
-    if (bl_random_bytes(generation, sizeof generation) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "make the identifier of the machine");
-    if (bl_memory_write(memory, X86_ACPI, tables.bytes, tables.length) < 0 ||
-        bl_memory_write(memory, X86_GENERATION, generation, sizeof generation) < 0)
+    if (bl_memory_write(memory, X86_ACPI, tables.bytes, tables.length) < 0)
         return bl_fail(err, BL_ENGINE, 0, "the guest's memory is too small");
-    return 0;
+    return bl_acpi_renew(memory, err);
 }

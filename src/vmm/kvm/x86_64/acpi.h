@@ -8,5 +8,7 @@
 
 /* bl_acpi_write() - Write all tables, and a fresh generation identifier, into memory. Return: 0; -1: BL_ENGINE */
 int bl_acpi_write(struct bl_memory *memory, unsigned int cpus, struct bl_error *err);
+/* bl_acpi_renew() - Write a fresh generation identifier. Return: 0; -1: BL_ENGINE */
+int bl_acpi_renew(struct bl_memory *memory, struct bl_error *err);
 
 #endif

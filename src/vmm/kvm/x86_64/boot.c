@@ -130,11 +130,15 @@ static int load_initramfs(struct bl_memory *memory, const struct bl_arch_machine
     return bl_file_load(memory, start, machine->initramfs_fd, 0, length, there, machine->initramfs_name, err);
 }
 
-/* wants_serial() - Whether a word of the command line names the first serial port. */
-static bool wants_serial(const char *line)
+bool bl_arch_serial(const char *line)
 {
     return strstr(line, "ttyS0") || strstr(line, "earlyprintk") || strstr(line, "uart,io,0x3f8") ||
            strstr(line, "uart8250,io,0x3f8");
+}
+
+int bl_arch_renew(struct bl_memory *memory, struct bl_error *err)
+{
+    return bl_acpi_renew(memory, err);
 }
 
 /* write_line() - The whole command line. Return: its length; -1 */
@@ -171,6 +175,6 @@ int bl_arch_load(struct bl_memory *memory, const struct bl_arch_machine *machine
     if (bl_memory_write(memory, X86_BOOT_PARAMETERS, &parameters, sizeof parameters) < 0 ||
         bl_memory_write(memory, X86_COMMAND_LINE, line, (size_t)length + 1) < 0)
         return bl_fail(err, BL_ENGINE, 0, "the guest's memory is too small");
-    *out = (struct bl_arch_boot){.entry = kernel.entry, .parameters = X86_BOOT_PARAMETERS, .serial = wants_serial(line)};
+    *out = (struct bl_arch_boot){.entry = kernel.entry, .parameters = X86_BOOT_PARAMETERS, .serial = bl_arch_serial(line)};
     return 0;
 }

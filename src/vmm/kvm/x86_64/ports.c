@@ -71,6 +71,30 @@ void bl_arch_ports_free(struct bl_arch_ports *ports)
     free(ports);
 }
 
+int bl_arch_ports_save(struct bl_arch_ports *ports, struct bl_buffer *out, struct bl_error *err)
+{
+    int failed;
+
+    pthread_mutex_lock(&ports->lock);
+    failed = bl_buffer_append(out, ports->serial, sizeof ports->serial) |
+             bl_buffer_append(out, ports->divisor, sizeof ports->divisor) | bl_state_put_u32(out, (uint32_t)ports->looped);
+    pthread_mutex_unlock(&ports->lock);
+    return failed ? bl_fail(err, BL_RESOURCE_EXHAUSTED, 0, "save the serial port: it finds no room") : 0;
+}
+
+int bl_arch_ports_load(struct bl_arch_ports *ports, struct bl_state_reader *in, struct bl_error *err)
+{
+    uint32_t looped;
+
+    pthread_mutex_lock(&ports->lock);
+    bl_state_get_bytes(in, ports->serial, sizeof ports->serial);
+    bl_state_get_bytes(in, ports->divisor, sizeof ports->divisor);
+    looped = bl_state_get_u32(in);
+    ports->looped = looped <= UINT8_MAX ? (int)looped : -1;
+    pthread_mutex_unlock(&ports->lock);
+    return in->failed ? bl_fail(err, BL_INVALID_ARGUMENT, 0, "load the serial port: it is cut short") : 0;
+}
+
 static void serial_write(struct bl_arch_ports *ports, unsigned int reg, uint8_t value)
 {
     bool divisor = ports->serial[SERIAL_LINE] & LINE_DIVISOR;

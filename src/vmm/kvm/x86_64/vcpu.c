@@ -38,7 +38,7 @@ int bl_arch_check(int kvm_fd, struct bl_error *err)
 
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, needed[i].capability) <= 0)
-            return bl_fail(err, BL_ENGINE, 0, "this host's KVM does not offer %s", needed[i].what);
+            return bl_fail(err, BL_UNSUPPORTED_ENGINE, 0, "this host's KVM does not offer %s", needed[i].what);
     return 0;
 }
 
@@ -47,11 +47,11 @@ int bl_arch_vm(int vm_fd, struct bl_error *err)
     uint64_t identity = X86_IDENTITY_MAP;
 
     if (ioctl(vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_IDENTITY_MAP_ADDR");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_IDENTITY_MAP_ADDR");
     if (ioctl(vm_fd, KVM_SET_TSS_ADDR, (unsigned long)X86_TSS) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_TSS_ADDR");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_TSS_ADDR");
     if (ioctl(vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_CREATE_IRQCHIP");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_CREATE_IRQCHIP");
     return 0;
 }
 
@@ -64,10 +64,10 @@ static int set_cpuid(int kvm_fd, int vcpu_fd, unsigned int index, unsigned int c
         return bl_fail_memory(err);
     cpuid->count = BL_CPUID_MAX;
     if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_GET_SUPPORTED_CPUID");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_GET_SUPPORTED_CPUID");
     bl_cpuid_fill(cpuid, index, cpus, khz > 0 ? (uint32_t)khz : 0);
     if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_CPUID2");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_CPUID2");
     return 0;
 }
 
@@ -85,7 +85,7 @@ static int set_msrs(int vcpu_fd, struct bl_error *err)
     _Static_assert(offsetof(struct msrs, entries) == offsetof(struct kvm_msrs, entries), "KVM's ioctl takes it");
     /* Returns how many it set; the second is Intel's and may fail elsewhere. */
     if (ioctl(vcpu_fd, KVM_SET_MSRS, &msrs) < 1)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_MSRS");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_MSRS");
     return 0;
 }
 
@@ -98,16 +98,16 @@ static int set_registers(int vcpu_fd, const struct bl_arch_boot *boot, struct bl
     struct kvm_sregs sregs;
 
     if (ioctl(vcpu_fd, KVM_GET_SREGS, &sregs) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_GET_SREGS");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_GET_SREGS");
     sregs.cr0 = CR0_PE_ET;
     sregs.cr3 = sregs.cr4 = sregs.efer = 0;
     sregs.cs = code;
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.tr = task;
     if (ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_SREGS");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_SREGS");
     if (ioctl(vcpu_fd, KVM_SET_REGS, &regs) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "KVM_SET_REGS");
+        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_REGS");
     return 0;
 }
 
@@ -116,7 +116,7 @@ int bl_arch_vcpu(int kvm_fd, int vcpu_fd, unsigned int index, unsigned int cpus,
 {
     if (set_cpuid(kvm_fd, vcpu_fd, index, cpus, err) < 0 || set_msrs(vcpu_fd, err) < 0)
         return -1;
-    return index ? 0 : set_registers(vcpu_fd, boot, err);
+    return index || !boot ? 0 : set_registers(vcpu_fd, boot, err);
 }
 
 void bl_arch_registers(int vcpu_fd, char *out, size_t size)
