@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_vmm_state.c - a machine's state: what is saved comes back, in an order that KVM can take, and what makes no sense does not
+/* test_vmm_state.c - saved machines, and the end of one: what comes back, in which order, what is refused, and what is heard last
  */
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -324,6 +327,45 @@ static void what_can_not_be_read_is_not_saved(void **state)
     machine_fixture_finish(&one);
 }
 
+static void put(struct bl_machine *machine, uint32_t reg, uint32_t value)
+{
+    bl_devices_access(machine, bl_arch_slot_address(0) + reg, &value, sizeof value, true);
+}
+
+/* Processors stand, and nobody has looked at the queue since the guest wrote to it. */
+static void what_the_guest_said_last_is_heard(void **state)
+{
+    enum { RING = 0x10000, TEXT = 0x20000, TRANSMIT = 1 };
+    const struct vring_desc text = {.addr = TEXT, .len = 5};
+    const uint16_t available[] = {0, 1, 0}; /* flags, index, the first entry */
+    const uint32_t ready = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
+    struct machine_fixture fixture;
+    struct bl_machine *machine = &fixture.machine;
+    char heard[16] = "";
+
+    (void)state;
+    fake_kvm_reset(msrs);
+    machine_fixture_init(&fixture, 1);
+    put(machine, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+    put(machine, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+    put(machine, VIRTIO_MMIO_DRIVER_FEATURES, 1); /* VERSION_1 */
+    put(machine, VIRTIO_MMIO_STATUS, ready);
+    put(machine, VIRTIO_MMIO_QUEUE_SEL, TRANSMIT);
+    put(machine, VIRTIO_MMIO_QUEUE_NUM, 16);
+    put(machine, VIRTIO_MMIO_QUEUE_DESC_LOW, RING);
+    put(machine, VIRTIO_MMIO_QUEUE_AVAIL_LOW, RING + 0x400);
+    put(machine, VIRTIO_MMIO_QUEUE_USED_LOW, RING + 0x800);
+    put(machine, VIRTIO_MMIO_QUEUE_READY, 1);
+    put(machine, VIRTIO_MMIO_STATUS, ready | VIRTIO_CONFIG_S_DRIVER_OK);
+    assert_int_equal(bl_memory_write(&machine->memory, TEXT, "panic", 5), 0);
+    assert_int_equal(bl_memory_write(&machine->memory, RING, &text, sizeof text), 0);
+    assert_int_equal(bl_memory_write(&machine->memory, RING + 0x400, available, sizeof available), 0);
+    bl_devices_finish(machine);
+    assert_int_equal(read(fixture.console_fd, heard, sizeof heard), 5);
+    assert_string_equal(heard, "panic");
+    machine_fixture_finish(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +376,7 @@ int main(void)
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(an_msr_that_can_not_be_set_is_named),
         cmocka_unit_test(what_can_not_be_read_is_not_saved),
+        cmocka_unit_test(what_the_guest_said_last_is_heard),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
