@@ -160,7 +160,7 @@ TABLE = [Mutation(*row) for row in (
      "    if (!others)\n        return 0;", "    if (others >= 0)\n        return 0;",
      "test_disk_hostile", "test_locks"),
     ("a template of no use stays", "core/start.c",
-     "bl_template_give_up(start->runtime->home_fd, answer + strlen(BL_AGAIN_TEMPLATE));", "(void)0;",
+     "bl_template_give_up(start->runtime->home_fd, start->spoilt);", "(void)0;",
      START, "a_template_of_no_use_is_given_up_and_the_box_booted"),
     ("a box writes into its template", "vmm/memory.c",
      "MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd", "MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd",

@@ -56,10 +56,11 @@ struct start {
     struct bl_record *record;
     const struct bl_start_options *options;
     bool detached;
-    uint32_t restarts;  /* how often its policy has started it again, this time included */
-    int64_t timeout_ms; /* -1: none */
-    int64_t deadline;   /* of all of it */
-    bool templates;     /* may go on from a saved machine, or keep one */
+    uint32_t restarts;                        /* how often its policy has started it again, this time included */
+    int64_t timeout_ms;                       /* -1: none */
+    int64_t deadline;                         /* of all of it */
+    bool templates;                           /* may go on from a saved machine, or keep one */
+    char spoilt[BL_LAUNCH_TEMPLATE_NAME_MAX]; /* the template that no machine went on from; empty: none */
     struct bl_kvm_known kvm;
     int64_t log_offset; /* where this start's lines begin in shim.log */
     struct bl_spawned shim;
@@ -267,7 +268,7 @@ static void tell_engine(const struct start *start)
 static bool take_again(struct start *start, const char *answer)
 {
     if (bl_starts_with(answer, BL_AGAIN_TEMPLATE) && start->templates) {
-        bl_template_give_up(start->runtime->home_fd, answer + strlen(BL_AGAIN_TEMPLATE));
+        snprintf(start->spoilt, sizeof start->spoilt, "%.*s", BL_LAUNCH_TEMPLATE_NAME_MAX - 1, answer + strlen(BL_AGAIN_TEMPLATE));
         start->templates = false;
         return true;
     }
@@ -520,6 +521,8 @@ static int start_locked(struct start *start, int lock_fd, struct bl_error *err)
     } else {
         record_running(start);
         BL_CRASH_POINT("start:recorded-running");
+        /* That the box boots without it shows that it was the template's fault. */
+        bl_template_give_up(start->runtime->home_fd, start->spoilt);
     }
     forget_shim(start);
     return answer == ANSWER_READY ? 0 : -1;

@@ -12,7 +12,7 @@
  *     "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
  *                                                with: 125, or 126/127 when the workload could not be executed
  *     "again template <name>\n"                  no machine goes on from it, and this process can't boot one: the shim ends; to
- *                                                be started without templates, once this one is given up
+ *                                                be started without templates. If that works, this one is of no use
  *     "again engine <message>\n"                 KVM fails, and emulation will do: to be started with kvm_refused
  *
  * Without a line before the end of the pipe the shim died; its log (boxes/<id>/logs/shim.log) says more.

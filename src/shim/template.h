@@ -9,8 +9,9 @@
  *     <home>/templates/<boot id>-<hash of the identity>.template       see template_file.h
  *
  * An empty file in a template's place says that this kind can't be restored here: nobody tries again. It is the library that puts
- * it there (core/templates.c), and has another shim boot the box: this one may be confined by then, and can neither open a path
- * here nor make a VM. For the same reason all that needs a path is done before the VM is started: sweeping, too.
+ * it there (core/templates.c), after it had another shim boot the box: the one that found out may be confined by then, and can
+ * neither open a path here nor make a VM. For the same reason all that needs a path is done before the VM is started: sweeping,
+ * too.
  *
  * No start fails, or waits for another, because of a template. Who finds another one at work on the same directory boots as ever
  * and keeps nothing. What is not whole, or belongs to another user, is not used. The guest's memory is a memfd of each box's own,

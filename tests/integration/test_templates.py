@@ -120,6 +120,19 @@ def test_one_that_can_not_be_restored_is_given_up(boxlite):
     assert not re.search(f"{KEPT}|{WENT_ON}|{NOT_RESTORED}", log(boxlite, again))
 
 
+def test_a_box_that_can_not_start_spoils_none(boxlite):
+    boxlite.box()
+    broken = boxlite.ok("create", "busybox").strip()
+    with open(boxlite.directory(broken) / "disks" / "disk.qcow2", "r+b") as disk:
+        disk.write(b"no disk")
+    assert boxlite.run("start", broken).code
+    assert NOT_RESTORED in log(boxlite, broken)  # it was tried, and so was a boot
+    assert log(boxlite, broken).count("shim of box") == 2
+    box = boxlite.box()
+    assert WENT_ON in log(boxlite, box)
+    assert info(boxlite)["templatesCount"] == 1
+
+
 def test_a_machine_of_another_kind_has_its_own_and_few_are_kept(boxlite):
     folder = boxlite.path / "templates"
     folder.mkdir(mode=0o700)

@@ -17,6 +17,7 @@
  *     again       while templates are wanted it answers "again template kind.template"; else it runs
  *     again-away  the same with a template of a name that leads elsewhere
  *     again-once  the same, and says of no template that it is of no use to others
+ *     again-fail  the same, but without templates it answers "failed 10 127 no such command"
  *     again-ever  it answers so in any case
  *     slow        while KVM is not refused it answers "again engine no wheels", after a template was given up; else it runs
  *     hang        it never answers
@@ -318,7 +319,7 @@ int main(int argc, char **argv, char **envp)
         raise(SIGKILL);
     if (strcmp(mode, "lockless") != 0)
         hold_shim_lock();
-    if (strcmp(mode, "fail") == 0) {
+    if (strcmp(mode, "fail") == 0 || (strcmp(mode, "again-fail") == 0 && !launch.templates)) {
         answer("failed 10 127 no such command\n");
         return 0;
     }

@@ -54,7 +54,9 @@ TABLE = (
            "shim:templates-made", "shim:templates-swept", "shim:template-begun", "shim:template-written", "shim:template-kept")
     # No machine goes on from the template that there is: had neither process died, another one would boot the box.
     + rows("start-spoilt", "fails", "failed", "start", "shim:template-refused")
-    + rows("start-spoilt", "killed", "failed", "start rm start", "start:template-removed", "start:template-rejected", "start:another")
+    + rows("start-spoilt", "killed", "failed", "start", "start:another")
+    # Once it runs, the template is marked.
+    + rows("start-spoilt", "killed", "running", "start rm", "start:template-removed", "start:template-rejected")
     # It said ready before it died: the start succeeded, the box did not last.
     + rows("start", "succeeds", 137, "start rm", "shim:answered", "shim:unlocked")
     # A start that fails anyway, and whose command dies while it clears up.
