@@ -4,7 +4,7 @@
  *
  * Under the box's lifecycle lock: see that nothing of a former life is left (its disk may still be held by an emulator), record
  * "starting", launch the shim, and wait for its answer, its death, the deadline and the caller's cancellation all at once. The shim
- * gets the locked descriptor and unlocks it once it answered, so that the box is guarded even when the starter dies meanwhile. The
+ * gets the locked descriptor and unlocks it once it is ready, so that the box is guarded even when the starter dies meanwhile. The
  * starter keeps its own until then, so that a shim that dies leaves the box guarded until its failure is recorded.
  *
  * A start that fails or is given up has killed and reaped its shim before it returns. One whose shim says that no machine goes on
@@ -227,6 +227,8 @@ static int launch_shim(struct start *start, int lifecycle_fd, struct bl_error *e
     bl_os.pidfd_send_signal(start->shim.pidfd, SIGKILL, NULL, 0);
     while (bl_os.waitpid(start->shim.pid, NULL, 0) < 0 && errno == EINTR)
         ;
+    bl_close_fd(&start->shim.pidfd);
+    bl_close_fd(&start->shim.ready_fd);
     return -1;
 }
 
@@ -275,6 +277,7 @@ static bool take_again(struct start *start, const char *answer)
     if (!bl_starts_with(answer, BL_AGAIN_ENGINE) || start->kvm.verdict == BL_KVM_REFUSED)
         return false;
     bl_kvm_note_drop(start->runtime);
+    start->spoilt[0] = '\0'; /* it was a machine of an engine that does not work */
     start->kvm.verdict = BL_KVM_REFUSED;
     snprintf(start->kvm.why, sizeof start->kvm.why, "%.255s", answer + strlen(BL_AGAIN_ENGINE));
     tell_engine(start);
@@ -328,6 +331,12 @@ static int read_answer(int fd, char *answer, size_t *length)
     return newline ? 1 : n == 0 || *length == ANSWER_MAX - 1 ? -1 : 0;
 }
 
+static int too_late(const struct start *start, struct bl_error *err)
+{
+    return bl_fail(err, BL_ENGINE, 0, "start box %s: no answer within %lld seconds (BOXLITE_START_TIMEOUT changes it)",
+                   start->record->id, (long long)(start->timeout_ms + ANSWER_MARGIN_MS) / 1000);
+}
+
 /* wait_for_line() - For the answer, the shim's death, the deadline and the cancellation. Return: 0: there is a line; -1 */
 static int wait_for_line(struct start *start, char answer[ANSWER_MAX], struct bl_error *err)
 {
@@ -344,8 +353,7 @@ static int wait_for_line(struct start *start, char answer[ANSWER_MAX], struct bl
         if (n < 0)
             return bl_fail(err, BL_INTERNAL, errno, "wait for box %s", start->record->id);
         if (n == 0)
-            return bl_fail(err, BL_ENGINE, 0, "start box %s: no answer within %lld seconds (BOXLITE_START_TIMEOUT changes it)",
-                           start->record->id, (long long)(start->timeout_ms + ANSWER_MARGIN_MS) / 1000);
+            return too_late(start, err);
         if (polled[0].revents) {
             int got = read_answer(start->shim.ready_fd, answer, &length);
 
@@ -401,6 +409,8 @@ static int launch_another(struct start *start, int lock_fd, struct bl_error *err
     forget_shim(start);
     bl_clean_up_box(start->runtime, start->record->id);
     BL_CRASH_POINT("start:another");
+    if (start->timeout_ms >= 0 && start->deadline - bl_now_ms() <= ANSWER_MARGIN_MS)
+        return too_late(start, err);
     return launch_shim(start, lock_fd, err);
 }
 

@@ -12,14 +12,15 @@
  *     "failed <enum bl_code> <exit code> <message>\n"   it will not be; the shim ends. Exit code: what the command should exit
  *                                                with: 125, or 126/127 when the workload could not be executed
  *     "again template <name>\n"                  no machine goes on from it, and this process can't boot one: the shim ends; to
- *                                                be started without templates. If that works, this one is of no use
+ *                                                be started without templates. If that works, this one is of no use to anybody;
+ *                                                no name: that is not said of any
  *     "again engine <message>\n"                 KVM fails, and emulation will do: to be started with kvm_refused
  *
  * Without a line before the end of the pipe the shim died; its log (boxes/<id>/logs/shim.log) says more.
  *
  * Files in the box's directory that are the shim's:
  *     shim.lock, shim.pid, control.sock          see the design
- *     lifecycle.lock                             handed over locked as lifecycle_fd; unlocked by the shim once it answered
+ *     lifecycle.lock                             handed over locked as lifecycle_fd; unlocked by the shim once it is ready
  *     exit.json                                  the exit report, written when it ends by itself (enum and keys: shim/report.h);
  *                                                removed at start
  *     logs/shim.log, logs/console.log            its own log; the guest's console, begun anew at each start

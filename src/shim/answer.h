@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* answer.h - what the starter waits for: one line on ready_fd, and the lifecycle lock given back (proto/launch.h) */
+/* answer.h - what the starter waits for: one line on ready_fd, and, with "ready", the lifecycle lock given back (proto/launch.h) */
 #ifndef BL_SHIM_ANSWER_H
 #define BL_SHIM_ANSWER_H
 

@@ -34,6 +34,7 @@
 #include "base/crash.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "shim/checks.h"
 #include "shim/console.h"
 #include "shim/files.h"
 #include "shim/hub.h"
@@ -43,8 +44,9 @@
 
 /* After the workload's grace the guest may take that long to kill what is left, sync and say DOWN. */
 #define SYNC_GRACE_MS 5000
-/* A machine that goes on from a template answers within 0.1 s; after that long, or half of what a start may take, one is booted. */
-#define TEMPLATE_GRACE_MS 30000
+/* A machine that goes on from a template answers within 0.1 s; after that long, or half of what a start may take, one is booted.
+ * Clearly less than half of what a start may take by itself: only after the whole of it the template is to blame. */
+#define TEMPLATE_GRACE_MS 20000
 /* How long the engine may take to flush and close its disks after DOWN. */
 #define QUIT_GRACE_MS 10000
 
@@ -61,7 +63,8 @@ struct box {
     struct bl_template template;
     struct bl_timer template_deadline;
     uint32_t template_grace_ms;
-    bool spoilt; /* nobody's machine goes on from the template */
+    bool given_up; /* the machine from the template: what it says from now on is not heard */
+    bool spoilt;   /* nobody's machine goes on from the template */
     struct bl_output_log log;
     struct bl_source signals, creator;
     struct bl_timer deadline;
@@ -305,6 +308,12 @@ static void on_broken(const char *why, void *data)
 {
     struct box *box = data;
 
+    if (box->template.loads && !bl_hub_greeted(box->hub)) {
+        bl_log(BL_LOG_WARN, "the machine from the template makes no sense: %s", why);
+        box->given_up = box->spoilt = true;
+        kill_engine(box);
+        return;
+    }
     fail(box, BL_ENGINE, box->answer->given ? 137 : 125, "the guest can't go on: %s", why);
 }
 
@@ -369,6 +378,8 @@ static void on_hub_greeted(void *data)
     const struct bl_engine_moments *engine = &box->engine->moments;
     struct bl_error err = BL_ERROR_INIT;
 
+    if (box->given_up)
+        return;
     box->moments.at_us[BL_MOMENT_MADE] = engine->made_us;
     box->moments.at_us[BL_MOMENT_LOADED] = engine->loaded_us;
     box->moments.at_us[BL_MOMENT_RUNNING] = atomic_load(&engine->running_us);
@@ -399,6 +410,7 @@ static void on_template_deadline(struct bl_timer *timer)
     struct box *box = timer->data;
 
     bl_log(BL_LOG_WARN, "the machine from the template does not answer");
+    box->given_up = true;
     box->spoilt = box->template_grace_ms == TEMPLATE_GRACE_MS; /* who is in a hurry judges for itself only */
     kill_engine(box);
 }
@@ -463,7 +475,7 @@ static bool leave_to_another(struct box *box, bool refused, bool spoilt, const c
     char why[BL_ENGINE_MESSAGE_MAX + 64]; /* without them */
     bool emulate = refused && box->choice.own && box->choice.falls_back;
 
-    if (box->stopping || box->answer->given || (box->hub && bl_hub_greeted(box->hub)))
+    if (box->stopping || box->answer->given || (box->hub && bl_hub_greeted(box->hub) && !box->given_up))
         return false;
     /* Where there is no engine, the template is not to blame. */
     if (box->template.loads && (box->engine || !emulate)) {
@@ -509,6 +521,7 @@ static void on_engine_ended(enum bl_engine_end how, const char *message, void *d
     struct bl_error err = BL_ERROR_INIT;
 
     bl_timer_cancel(&box->deadline);
+    bl_timer_cancel(&box->template_deadline);
     bl_timer_cancel(&box->again);
     bl_timer_cancel(&box->idle);
     if (leave_to_another(box, how == BL_ENGINE_END_FAILED, box->spoilt || how != BL_ENGINE_END_KILLED, message)) {
@@ -605,19 +618,6 @@ static int set_up(struct box *box, struct bl_error *err)
     return 0;
 }
 
-/* check_workload() - The command and its environment travel in one frame. Return: 0; -1 with *@err */
-static int check_workload(const struct bl_open *workload, struct bl_error *err)
-{
-    cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_LAUNCH_MAX);
-
-    if (bl_open_encode(&payload, workload) < 0)
-        return bl_fail_memory(err);
-    if (payload.length <= BL_FRAME_PAYLOAD_MAX)
-        return 0;
-    return bl_fail(err, BL_INVALID_ARGUMENT, 0, "the box's command and environment take %zu bytes, %d is the most", payload.length,
-                   BL_FRAME_PAYLOAD_MAX);
-}
-
 /* connect_guest() - Make the sockets of agent and console, and the hub and console behind them. Return: 0; -1 with *@err */
 static int connect_guest(struct box *box, struct bl_engine_config *config, struct bl_error *err)
 {
@@ -694,7 +694,7 @@ static int start_vm(struct box *box, struct bl_error *err)
     if (length >= (int)sizeof command_line)
         return bl_fail(err, BL_CONFIG, 0, "the kernel's arguments are too long: %d bytes", length);
     config.command_line = command_line;
-    if ((!box->choice.name[0] && choose_engine(launch, &box->choice, err) < 0) || check_workload(&launch->workload, err) < 0 ||
+    if ((!box->choice.name[0] && choose_engine(launch, &box->choice, err) < 0) || bl_check_workload(&launch->workload, err) < 0 ||
         bl_check_readable("guest kernel", launch->kernel, err) < 0 || bl_check_readable("initramfs", launch->initramfs, err) < 0 ||
         bl_open_disks(box->dir_fd, launch, &config, err) < 0 || connect_guest(box, &config, err) < 0)
         return -1;

@@ -176,10 +176,3 @@ int bl_open_disks(int dir_fd, const struct bl_launch *launch, struct bl_engine_c
     BL_CRASH_POINT("shim:disks-opened");
     return 0;
 }
-
-int bl_check_readable(const char *what, const char *path, struct bl_error *err)
-{
-    if (access(path, R_OK) == 0)
-        return 0;
-    return bl_fail(err, BL_ENGINE, errno, "the %s %s can't be read (`make` or `make kernel` builds it)", what, path);
-}

@@ -41,7 +41,5 @@ int bl_disk_in_use(int fd, char *user, size_t size);
 /* bl_open_disks() - Open the chain of the box's disk for a VM; nobody else may have the overlay. Return: 0; -1: BL_STORAGE,
  * BL_INVALID_STATE; what was opened is the config's */
 int bl_open_disks(int dir_fd, const struct bl_launch *launch, struct bl_engine_config *config, struct bl_error *err);
-/* bl_check_readable() - Of a file that a build makes. @what: a word for it. Return: 0; -1: BL_ENGINE, and what to do */
-int bl_check_readable(const char *what, const char *path, struct bl_error *err);
 
 #endif

@@ -4,7 +4,7 @@
  *
  * The shim writes it into the box's directory when it ends by itself, as its last act that others can see: the file is there
  * before the connections of clients close and before shim.lock is free. It is replaced as a whole, never changed. A shim removes
- * the report of the run before it, once it has the lock. Without a report the shim was killed.
+ * the report of the run before it, once it has the lock. Without a report the shim was killed, or left the start to another one.
  *
  *     {"version": 1,
  *      "type": "workload",        how: see enum bl_report_type

@@ -9,6 +9,7 @@
 #ifndef BL_VMM_KVM_ARCH_H
 #define BL_VMM_KVM_ARCH_H
 
+#include <errno.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,12 @@
 #define BL_KVM_CPUS_MAX    32 /* what the tuned kernel is built for */
 #define BL_KVM_MEMORY_MAX  (64ull << 30)
 #define BL_ARCH_RANGES_MAX 2
+
+/* bl_kvm_fault() - The code of what KVM refused: what any engine would come to is not KVM's fault. */
+static inline enum bl_code bl_kvm_fault(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM ? BL_ENGINE : BL_UNSUPPORTED_ENGINE;
+}
 
 /* A range of guest-physical memory. */
 struct bl_arch_range {

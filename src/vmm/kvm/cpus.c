@@ -199,7 +199,7 @@ static int make_cpu(struct bl_machine *machine, unsigned int index, const struct
     cpu->index = index;
     cpu->fd = ioctl(machine->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (cpu->fd < 0 || bytes < (int)sizeof *cpu->run)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "create processor %u (KVM_CREATE_VCPU)", index);
+        return bl_fail(err, bl_kvm_fault(errno), errno, "create processor %u (KVM_CREATE_VCPU)", index);
     run = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
     if (run == MAP_FAILED)
         return bl_fail(err, BL_ENGINE, errno, "map processor %u", index);

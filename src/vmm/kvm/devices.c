@@ -73,7 +73,7 @@ static int connect_slot(struct bl_machine *machine, unsigned int slot, struct bl
     if (!queues)
         return 0;
     if (ioctl(machine->vm_fd, KVM_IRQFD, &line) < 0)
-        return bl_fail(err, BL_ENGINE, errno, "connect the interrupt of device %u (KVM_IRQFD)", slot);
+        return bl_fail(err, bl_kvm_fault(errno), errno, "connect the interrupt of device %u (KVM_IRQFD)", slot);
     for (unsigned int queue = 0; queue < queues; queue++) {
         struct kvm_ioeventfd kick = {
             .datamatch = queue,
@@ -84,7 +84,7 @@ static int connect_slot(struct bl_machine *machine, unsigned int slot, struct bl
         };
 
         if (ioctl(machine->vm_fd, KVM_IOEVENTFD, &kick) < 0)
-            return bl_fail(err, BL_ENGINE, errno, "connect queue %u of device %u (KVM_IOEVENTFD)", queue, slot);
+            return bl_fail(err, bl_kvm_fault(errno), errno, "connect queue %u of device %u (KVM_IOEVENTFD)", queue, slot);
     }
     return 0;
 }

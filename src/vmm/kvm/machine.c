@@ -24,12 +24,6 @@
 
 #define KVM_VERSION 12 /* the one version of the interface that ever was in use; KVM API documentation, 4.1 */
 
-/* fault_of() - Whose fault an error is: one that any engine would come to is not KVM's. */
-static enum bl_code fault_of(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOMEM ? BL_ENGINE : BL_UNSUPPORTED_ENGINE;
-}
-
 static int check_kvm(int kvm_fd, unsigned int cpus, struct bl_error *err)
 {
     static const struct {
@@ -120,7 +114,8 @@ static int make_memory(struct bl_machine *machine, struct bl_engine_config *conf
                                                    .userspace_addr = (uintptr_t)region->host};
 
         if (ioctl(machine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-            return bl_fail(err, BL_ENGINE, errno, "give %llu MiB of memory to the VM", (unsigned long long)(region->bytes >> 20));
+            return bl_fail(err, bl_kvm_fault(errno), errno, "give %llu MiB of memory to the VM",
+                           (unsigned long long)(region->bytes >> 20));
     }
     return 0;
 }
@@ -135,12 +130,12 @@ int bl_machine_make(struct bl_machine *machine, struct bl_engine_config *config,
                        (unsigned long long)(config->memory_bytes >> 20));
     machine->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (machine->kvm_fd < 0)
-        return bl_fail(err, fault_of(errno), errno, "open /dev/kvm");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "open /dev/kvm");
     if (check_kvm(machine->kvm_fd, config->cpus, err) < 0)
         return -1;
     machine->vm_fd = ioctl(machine->kvm_fd, KVM_CREATE_VM, 0);
     if (machine->vm_fd < 0)
-        return bl_fail(err, fault_of(errno), errno, "create a VM (KVM_CREATE_VM)");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "create a VM (KVM_CREATE_VM)");
     machine->cpu_count = config->cpus;
     return bl_arch_vm(machine->vm_fd, err) < 0 ? -1 : make_memory(machine, config, bytes, err);
 }

@@ -13,9 +13,10 @@
  * fresh one counts is taken for an attempt to make processors agree, and changes nothing (Linux before 6.7, kvm_synchronize_tsc()).
  * The other processors' values are such attempts, and are meant to be.
  *
- * MSRs are those that the kernel lists, and the memory types, which it does not. What a fresh processor has already is not set
- * again: some can be read and not written. A deadline that has passed is no deadline any more while its interrupt waits inside of
- * KVM, where nobody sees it; such a processor gets a deadline of now instead of none, and at worst one interrupt too many.
+ * MSRs are those that the kernel lists, but for Hyper-V's, and the memory types, which it does not. What a fresh processor has
+ * already is not set again: some can be read and not written. A deadline that has passed is no deadline any more while its
+ * interrupt waits inside of KVM, where nobody sees it; such a processor gets a deadline of now instead of none, and at worst one
+ * interrupt too many.
  */
 #include <asm/kvm.h>
 #include <errno.h>

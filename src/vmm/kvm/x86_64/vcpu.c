@@ -47,11 +47,11 @@ int bl_arch_vm(int vm_fd, struct bl_error *err)
     uint64_t identity = X86_IDENTITY_MAP;
 
     if (ioctl(vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_IDENTITY_MAP_ADDR");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_IDENTITY_MAP_ADDR");
     if (ioctl(vm_fd, KVM_SET_TSS_ADDR, (unsigned long)X86_TSS) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_TSS_ADDR");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_TSS_ADDR");
     if (ioctl(vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_CREATE_IRQCHIP");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_CREATE_IRQCHIP");
     return 0;
 }
 
@@ -64,10 +64,10 @@ static int set_cpuid(int kvm_fd, int vcpu_fd, unsigned int index, unsigned int c
         return bl_fail_memory(err);
     cpuid->count = BL_CPUID_MAX;
     if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_GET_SUPPORTED_CPUID");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_GET_SUPPORTED_CPUID");
     bl_cpuid_fill(cpuid, index, cpus, khz > 0 ? (uint32_t)khz : 0);
     if (ioctl(vcpu_fd, KVM_SET_CPUID2, cpuid) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_CPUID2");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_CPUID2");
     return 0;
 }
 
@@ -85,7 +85,7 @@ static int set_msrs(int vcpu_fd, struct bl_error *err)
     _Static_assert(offsetof(struct msrs, entries) == offsetof(struct kvm_msrs, entries), "KVM's ioctl takes it");
     /* Returns how many it set; the second is Intel's and may fail elsewhere. */
     if (ioctl(vcpu_fd, KVM_SET_MSRS, &msrs) < 1)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_MSRS");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_MSRS");
     return 0;
 }
 
@@ -98,16 +98,16 @@ static int set_registers(int vcpu_fd, const struct bl_arch_boot *boot, struct bl
     struct kvm_sregs sregs;
 
     if (ioctl(vcpu_fd, KVM_GET_SREGS, &sregs) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_GET_SREGS");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_GET_SREGS");
     sregs.cr0 = CR0_PE_ET;
     sregs.cr3 = sregs.cr4 = sregs.efer = 0;
     sregs.cs = code;
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.tr = task;
     if (ioctl(vcpu_fd, KVM_SET_SREGS, &sregs) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_SREGS");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_SREGS");
     if (ioctl(vcpu_fd, KVM_SET_REGS, &regs) < 0)
-        return bl_fail(err, BL_UNSUPPORTED_ENGINE, errno, "KVM_SET_REGS");
+        return bl_fail(err, bl_kvm_fault(errno), errno, "KVM_SET_REGS");
     return 0;
 }
 
