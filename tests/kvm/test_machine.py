@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""test_machine.py - how machines of our own monitor end: kernels of a few bytes, made here, and a distribution's
+"""test_machine.py - who gets a machine of our own monitor, and how they end: kernels of a few bytes, made here, and a distribution's
 
 kvm-boot starts a kernel without a box around it and prints how the machine ended. Each kernel begins in 32-bit protected mode.
 """
 import gzip
+import json
 import os
 import pathlib
 import struct
@@ -66,6 +67,17 @@ def test_orderly_ends(tmp_path, code, says):
     # What comes after the end is not run: it would be a failure.
     status, said = boot(make_kernel(tmp_path / "kernel", code + NO_MANS_LAND), BUILD / "trivial.initramfs")
     assert status == 0 and says in said, said
+
+
+def test_it_is_taken_unasked(boxlite):
+    """Where /dev/kvm works and nobody names an engine, and the line of `info` says why."""
+    boxlite.environment.pop("BOXLITE_ENGINE", None)
+    info = json.loads(boxlite.ok("info", "--format", "json"))
+    assert (info["engine"], info["engineReason"]) == ("kvm", "/dev/kvm is usable")
+    box = boxlite.box()
+    said = (boxlite.directory(box) / "logs" / "shim.log").read_text()
+    assert "info: engine: kvm: /dev/kvm is usable" in said and "info: the machine runs: " in said
+    assert boxlite.sh(box, "echo alive") == "alive\n"
 
 
 def test_a_bzimage_is_unpacked(tmp_path):
