@@ -144,10 +144,13 @@ def test_a_machine_of_another_kind_has_its_own_and_few_are_kept(boxlite):
         path.write_text("of another kind")
         path.chmod(0o400)
         os.utime(path, (time.time() - age,) * 2)  # written in one tick of the clock they could be of one age
+    half = folder / f"{boot}-{99:016x}.template"
+    half.write_text("its writer was killed")
+    half.chmod(0o600)
     boxlite.box()
     left = templates(boxlite)
-    # Of an earlier boot of the host none, of this one the last four.
-    assert len(left) == 4 and old not in left and others[0] not in left
+    # Of an earlier boot of the host none, nor what nobody completes; of this one the last four.
+    assert len(left) == 4 and old not in left and others[0] not in left and half not in left
     first, = set(left) - set(others)
     other = boxlite.box("--memory", "320")
     assert KEPT in log(boxlite, other)

@@ -24,10 +24,7 @@ struct kept_msr {
     uint64_t value;
 };
 
-static const struct {
-    unsigned long get, set;
-    size_t bytes;
-} parts[] = {
+const struct fake_part fake_parts[FAKE_PARTS] = {
     {KVM_GET_MP_STATE, KVM_SET_MP_STATE, sizeof(struct kvm_mp_state)},
     {KVM_GET_REGS, KVM_SET_REGS, sizeof(struct kvm_regs)},
     {KVM_GET_SREGS, KVM_SET_SREGS, sizeof(struct kvm_sregs)},
@@ -140,16 +137,16 @@ static int list_msrs(struct kvm_msr_list *list)
 
 static int pass_part(int fd, unsigned long request, void *at)
 {
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < FAKE_PARTS; i++) {
         uint32_t chip = 0;
 
-        if (parts[i].get == KVM_GET_IRQCHIP && at)
+        if (fake_parts[i].get == KVM_GET_IRQCHIP && at)
             memcpy(&chip, at, sizeof chip);
-        if (request == parts[i].get)
-            memcpy(at, find(fd, request, chip)->bytes, parts[i].bytes);
-        if (request == parts[i].set) {
+        if (request == fake_parts[i].get)
+            memcpy(at, find(fd, request, chip)->bytes, fake_parts[i].bytes);
+        if (request == fake_parts[i].set) {
             note(request);
-            memcpy(find(fd, parts[i].get, chip)->bytes, at, parts[i].bytes);
+            memcpy(find(fd, fake_parts[i].get, chip)->bytes, at, fake_parts[i].bytes);
         }
     }
     return 0;

@@ -33,6 +33,17 @@ struct fake_kvm {
 
 extern struct fake_kvm fake_kvm;
 
+/* The structures, and how they are asked for and set: a processor's in the order in which they have to be given back, then a VM's.
+ */
+struct fake_part {
+    unsigned long get, set;
+    size_t bytes;
+};
+
+#define FAKE_CPU_PARTS 8
+#define FAKE_PARTS     10
+extern const struct fake_part fake_parts[FAKE_PARTS];
+
 /* fake_kvm_reset() - Nothing was ever set. */
 void fake_kvm_reset(const struct fake_msr *msrs);
 /* fake_kvm_put() / fake_kvm_get() - What a descriptor holds of the structure that @get asks for; @chip: of an interrupt controller.

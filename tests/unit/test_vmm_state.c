@@ -40,30 +40,14 @@ static void fill(int fd, unsigned long get, uint32_t chip, size_t length, uint8_
     fake_kvm_put(fd, get, chip, bytes, length);
 }
 
-static const struct {
-    unsigned long get, set;
-    size_t length;
-} parts[] = {
-    {KVM_GET_MP_STATE, KVM_SET_MP_STATE, sizeof(struct kvm_mp_state)},
-    {KVM_GET_REGS, KVM_SET_REGS, sizeof(struct kvm_regs)},
-    {KVM_GET_SREGS, KVM_SET_SREGS, sizeof(struct kvm_sregs)},
-    {KVM_GET_XSAVE, KVM_SET_XSAVE, sizeof(struct kvm_xsave)},
-    {KVM_GET_XCRS, KVM_SET_XCRS, sizeof(struct kvm_xcrs)},
-    {KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, sizeof(struct kvm_debugregs)},
-    {KVM_GET_LAPIC, KVM_SET_LAPIC, sizeof(struct kvm_lapic_state)},
-    {KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, sizeof(struct kvm_vcpu_events)},
-};
-
-#define PARTS (sizeof parts / sizeof *parts)
-
 /* live() - Give a machine something to remember. */
 static void live(struct bl_machine *machine)
 {
     static const struct kvm_clock_data clock = {.clock = 123456789, .flags = KVM_CLOCK_TSC_STABLE, .host_tsc = 99};
 
     for (unsigned int cpu = 0; cpu < machine->cpu_count; cpu++) {
-        for (size_t i = 0; i < PARTS; i++)
-            fill(machine->cpus[cpu].fd, parts[i].get, 0, parts[i].length, (uint8_t)(1 + cpu * PARTS + i));
+        for (size_t i = 0; i < FAKE_CPU_PARTS; i++)
+            fill(machine->cpus[cpu].fd, fake_parts[i].get, 0, fake_parts[i].bytes, (uint8_t)(1 + cpu * FAKE_CPU_PARTS + i));
         fake_kvm_put_msr(machine->cpus[cpu].fd, MSR_COUNTER, 5000 + cpu);
         fake_kvm_put_msr(machine->cpus[cpu].fd, MSR_DEADLINE, 6000 + cpu);
         fake_kvm_put_msr(machine->cpus[cpu].fd, MSR_TYPES, 0xc06);
@@ -71,6 +55,25 @@ static void live(struct bl_machine *machine)
     for (uint32_t chip = 0; chip < 3; chip++)
         fill(machine->vm_fd, KVM_GET_IRQCHIP, chip, sizeof(struct kvm_irqchip), (uint8_t)(200 + chip));
     fake_kvm_put(machine->vm_fd, KVM_GET_CLOCK, 0, &clock, sizeof clock);
+}
+
+/* Two machines of a kind: one that lives, and one that goes on from what was saved of it. */
+struct pair {
+    struct machine_fixture one, other;
+};
+
+static void pair_init(struct pair *pair, unsigned int cpus)
+{
+    fake_kvm_reset(msrs);
+    machine_fixture_init(&pair->one, cpus);
+    machine_fixture_init(&pair->other, cpus);
+    live(&pair->one.machine);
+}
+
+static void pair_finish(struct pair *pair)
+{
+    machine_fixture_finish(&pair->one);
+    machine_fixture_finish(&pair->other);
 }
 
 /* save() - Return: a file that stands at the beginning of the state */
@@ -97,62 +100,56 @@ static size_t place_of(unsigned long call, size_t from)
 static void what_is_saved_comes_back(void **state)
 {
     struct bl_error err = BL_ERROR_INIT;
-    struct machine_fixture one, other;
+    struct pair pair;
     uint8_t before[16], after[16];
     const struct kvm_clock_data *clock;
 
     (void)state;
-    fake_kvm_reset(msrs);
-    machine_fixture_init(&one, 2);
-    machine_fixture_init(&other, 2);
-    live(&one.machine);
+    pair_init(&pair, 2);
 
-    cleanup_close int fd = save(&one.machine);
+    cleanup_close int fd = save(&pair.one.machine);
 
-    assert_int_equal(bl_memory_read(&other.machine.memory, X86_GENERATION, before, sizeof before), 0);
+    assert_int_equal(bl_memory_read(&pair.other.machine.memory, X86_GENERATION, before, sizeof before), 0);
     fake_kvm.call_count = 0;
-    if (bl_machine_load(&other.machine, fd, &err) < 0)
+    if (bl_machine_load(&pair.other.machine, fd, &err) < 0)
         fail_msg("%s", err.message);
     for (unsigned int cpu = 0; cpu < 2; cpu++) {
-        int from = one.machine.cpus[cpu].fd, to = other.machine.cpus[cpu].fd;
+        int from = pair.one.machine.cpus[cpu].fd, to = pair.other.machine.cpus[cpu].fd;
 
-        for (size_t i = 0; i < PARTS; i++)
-            assert_memory_equal(fake_kvm_get(from, parts[i].get, 0), fake_kvm_get(to, parts[i].get, 0), parts[i].length);
+        for (size_t i = 0; i < FAKE_CPU_PARTS; i++)
+            assert_memory_equal(fake_kvm_get(from, fake_parts[i].get, 0), fake_kvm_get(to, fake_parts[i].get, 0),
+                                fake_parts[i].bytes);
         assert_int_equal(fake_kvm_msr(to, MSR_COUNTER), 5000 + cpu);
         assert_int_equal(fake_kvm_msr(to, MSR_DEADLINE), 6000 + cpu);
         assert_int_equal(fake_kvm_msr(to, MSR_TYPES), 0xc06); /* which KVM does not list */
         assert_int_equal(fake_kvm_msr(to, MSR_FIXED), 42);    /* which can't be set, and need not be */
     }
     for (uint32_t chip = 0; chip < 3; chip++)
-        assert_memory_equal(fake_kvm_get(one.machine.vm_fd, KVM_GET_IRQCHIP, chip),
-                            fake_kvm_get(other.machine.vm_fd, KVM_GET_IRQCHIP, chip), sizeof(struct kvm_irqchip));
-    clock = fake_kvm_get(other.machine.vm_fd, KVM_GET_CLOCK, 0);
+        assert_memory_equal(fake_kvm_get(pair.one.machine.vm_fd, KVM_GET_IRQCHIP, chip),
+                            fake_kvm_get(pair.other.machine.vm_fd, KVM_GET_IRQCHIP, chip), sizeof(struct kvm_irqchip));
+    clock = fake_kvm_get(pair.other.machine.vm_fd, KVM_GET_CLOCK, 0);
     assert_int_equal(clock->clock, 123456789);
     assert_int_equal(clock->flags, 0); /* what it says of the host is not given back */
     assert_int_equal(clock->host_tsc, 0);
-    /* A kernel can see that it is a copy. */
-    assert_int_equal(bl_memory_read(&other.machine.memory, X86_GENERATION, after, sizeof after), 0);
+    /* It has an identifier of its own. */
+    assert_int_equal(bl_memory_read(&pair.other.machine.memory, X86_GENERATION, after, sizeof after), 0);
     assert_memory_not_equal(before, after, sizeof after);
-    machine_fixture_finish(&one);
-    machine_fixture_finish(&other);
+    pair_finish(&pair);
 }
 
 static void it_comes_back_in_an_order_that_kvm_takes(void **state)
 {
     struct bl_error err = BL_ERROR_INIT;
-    struct machine_fixture one, other;
+    struct pair pair;
     size_t before, msr;
 
     (void)state;
-    fake_kvm_reset(msrs);
-    machine_fixture_init(&one, 1);
-    machine_fixture_init(&other, 1);
-    live(&one.machine);
+    pair_init(&pair, 1);
 
-    cleanup_close int fd = save(&one.machine);
+    cleanup_close int fd = save(&pair.one.machine);
 
     fake_kvm.call_count = 0;
-    assert_int_equal(bl_machine_load(&other.machine, fd, &err), 0);
+    assert_int_equal(bl_machine_load(&pair.other.machine, fd, &err), 0);
     before = place_of(KVM_SET_MP_STATE, 0);
     assert_int_equal(before, 0);
     assert_true(place_of(KVM_SET_SREGS, 0) < place_of(KVM_SET_LAPIC, 0));
@@ -163,56 +160,47 @@ static void it_comes_back_in_an_order_that_kvm_takes(void **state)
     msr = place_of(MSR_TYPES, 0);
     assert_true(msr < place_of(KVM_SET_VCPU_EVENTS, 0));
     assert_true(place_of(KVM_SET_VCPU_EVENTS, 0) < place_of(KVM_SET_IRQCHIP, 0));
-    machine_fixture_finish(&one);
-    machine_fixture_finish(&other);
+    pair_finish(&pair);
 }
 
 /* The others have to agree with the first, which they do within a second. */
 static void only_the_first_counter_is_moved_away(void **state)
 {
     struct bl_error err = BL_ERROR_INIT;
-    struct machine_fixture one, other;
+    struct pair pair;
     size_t sets = 0;
 
     (void)state;
-    fake_kvm_reset(msrs);
-    machine_fixture_init(&one, 3);
-    machine_fixture_init(&other, 3);
-    live(&one.machine);
+    pair_init(&pair, 3);
 
-    cleanup_close int fd = save(&one.machine);
+    cleanup_close int fd = save(&pair.one.machine);
 
     fake_kvm.call_count = 0;
-    assert_int_equal(bl_machine_load(&other.machine, fd, &err), 0);
+    assert_int_equal(bl_machine_load(&pair.other.machine, fd, &err), 0);
     for (size_t i = 0; i < fake_kvm.call_count; i++)
         sets += fake_kvm.calls[i] == MSR_COUNTER;
     assert_int_equal(sets, 4);
-    machine_fixture_finish(&one);
-    machine_fixture_finish(&other);
+    pair_finish(&pair);
 }
 
 /* restored_deadline() - Of a processor whose timer is in a mode, with a deadline. */
 static uint64_t restored_deadline(uint32_t timer, uint64_t deadline)
 {
     struct bl_error err = BL_ERROR_INIT;
-    struct machine_fixture one, other;
+    struct pair pair;
     struct kvm_lapic_state apic = {0};
     uint64_t restored;
 
-    fake_kvm_reset(msrs);
-    machine_fixture_init(&one, 1);
-    machine_fixture_init(&other, 1);
-    live(&one.machine);
+    pair_init(&pair, 1);
     memcpy(apic.regs + 0x320, &timer, sizeof timer);
-    fake_kvm_put(one.machine.cpus[0].fd, KVM_GET_LAPIC, 0, &apic, sizeof apic);
-    fake_kvm_put_msr(one.machine.cpus[0].fd, MSR_DEADLINE, deadline);
+    fake_kvm_put(pair.one.machine.cpus[0].fd, KVM_GET_LAPIC, 0, &apic, sizeof apic);
+    fake_kvm_put_msr(pair.one.machine.cpus[0].fd, MSR_DEADLINE, deadline);
 
-    cleanup_close int fd = save(&one.machine);
+    cleanup_close int fd = save(&pair.one.machine);
 
-    assert_int_equal(bl_machine_load(&other.machine, fd, &err), 0);
-    restored = fake_kvm_msr(other.machine.cpus[0].fd, MSR_DEADLINE);
-    machine_fixture_finish(&one);
-    machine_fixture_finish(&other);
+    assert_int_equal(bl_machine_load(&pair.other.machine, fd, &err), 0);
+    restored = fake_kvm_msr(pair.other.machine.cpus[0].fd, MSR_DEADLINE);
+    pair_finish(&pair);
     return restored;
 }
 
@@ -288,21 +276,17 @@ static void what_makes_no_sense_is_refused(void **state)
 static void an_msr_that_can_not_be_set_is_named(void **state)
 {
     struct bl_error err = BL_ERROR_INIT;
-    struct machine_fixture one, other;
+    struct pair pair;
 
     (void)state;
-    fake_kvm_reset(msrs);
-    machine_fixture_init(&one, 1);
-    machine_fixture_init(&other, 1);
-    live(&one.machine);
-    fake_kvm_put_msr(one.machine.cpus[0].fd, MSR_FIXED, 43); /* of another processor */
+    pair_init(&pair, 1);
+    fake_kvm_put_msr(pair.one.machine.cpus[0].fd, MSR_FIXED, 43); /* of another processor */
 
-    cleanup_close int fd = save(&one.machine);
+    cleanup_close int fd = save(&pair.one.machine);
 
-    assert_int_equal(bl_machine_load(&other.machine, fd, &err), -1);
+    assert_int_equal(bl_machine_load(&pair.other.machine, fd, &err), -1);
     assert_non_null(strstr(err.message, "processor 0: KVM_SET_MSRS: 0x8b can't be 0x2b"));
-    machine_fixture_finish(&one);
-    machine_fixture_finish(&other);
+    pair_finish(&pair);
 }
 
 static void what_can_not_be_read_is_not_saved(void **state)
