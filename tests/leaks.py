@@ -235,7 +235,7 @@ def files(home, scratch):
     """What should not be there once no box is left."""
     home = pathlib.Path(home)
     found = [f"socket or pipe {path}" for path, info in _walk(home) if stat.S_ISSOCK(info.st_mode) or stat.S_ISFIFO(info.st_mode)]
-    for folder in (home / "boxes", home / "images" / "partial", scratch):
+    for folder in (home / "boxes", home / "names", home / "images" / "partial", scratch):
         if folder is not None and folder.is_dir():
             found += [f"left in {folder}: {entry.name}" for entry in folder.iterdir()]
     return found

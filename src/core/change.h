@@ -34,7 +34,7 @@ void bl_log_tail(struct bl_runtime *runtime, const char *id, const char *name, i
 int bl_stop_running(struct bl_runtime *runtime, struct bl_record *record, const struct bl_verdict *verdict, int64_t grace_ms,
                     int cancel_fd, struct bl_error *err);
 /* bl_remove_dead() - Forget a box that does not run, and remove its files. */
-int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err);
+int bl_remove_dead(struct bl_runtime *runtime, const struct bl_record *record, struct bl_error *err);
 /* bl_sweep_doomed() - Remove the boxes that are doomed; waits for nobody. */
 void bl_sweep_doomed(struct bl_runtime *runtime);
 /* bl_nothing_lives() - Whether both the shim's and the disk's lock of a directory are free. */

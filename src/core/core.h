@@ -321,10 +321,10 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
                     const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err);
 /*
  * bl_session_exec_at_once() - As bl_session_exec(), where nothing has to be found out or waited for; blocks on nobody
- * @id: of the box, whole; anything else has to be looked up
+ * @name: of the box, or its id, whole; the beginning of an id has to be looked up
  * Return: 0 and *@out, which is NULL when bl_session_exec() has to look closer; -1
  */
-int bl_session_exec_at_once(struct bl_runtime *runtime, const char *id, const struct bl_open *open,
+int bl_session_exec_at_once(struct bl_runtime *runtime, const char *name, const struct bl_open *open,
                             const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err);
 /* bl_session_attach() - Become the reader and writer of the workload's streams, and start it if it waits for that. */
 int bl_session_attach(struct bl_runtime *runtime, const char *name, const struct bl_session_events *events, void *data,

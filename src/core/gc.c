@@ -19,6 +19,7 @@
 #include "base/strings.h"
 #include "core/change.h"
 #include "core/home.h"
+#include "core/links.h"
 #include "core/lock.h"
 #include "core/names.h"
 #include "proto/launch.h"
@@ -159,6 +160,11 @@ static void add_template_leftover(const char *name, uint64_t bytes, void *data)
     add(data, bl_format(BL_DIR_TEMPLATES "/%s", name), "half-made", bytes);
 }
 
+static void add_link_leftover(const char *name, void *data)
+{
+    add(data, bl_format(BL_DIR_NAMES "/%s", name), "no box has it", 0);
+}
+
 int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const struct bl_leftover *leftover, void *data),
                   void *data, struct bl_error *err)
 {
@@ -168,6 +174,7 @@ int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const 
         return -1;
     bl_images_leftovers(runtime->images, add_image_leftover, &all);
     bl_templates_leftovers(runtime->home_fd, false, add_template_leftover, &all);
+    bl_links_leftovers(runtime, false, add_link_leftover, &all);
     if (all.no_memory)
         return bl_fail_memory(err);
     if (!dry_run) {
@@ -175,6 +182,7 @@ int bl_runtime_gc(struct bl_runtime *runtime, bool dry_run, void (*found)(const 
             return -1;
         bl_images_sweep(runtime->images);
         bl_templates_leftovers(runtime->home_fd, true, NULL, NULL);
+        bl_links_leftovers(runtime, true, NULL, NULL);
     }
     for (size_t i = 0; found && i < all.count; i++)
         if (dry_run || (bl_os.faccessat(runtime->home_fd, all.list[i].path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))

@@ -2,8 +2,9 @@
 /*
  * remove.c - removing boxes, and sweeping what nothing owns
  *
- * The record goes first, then the files, the lifecycle lock's last: whatever kills a removal half-way, what is left is a directory
- * without a record, which the next sweep takes for what it is.
+ * The record goes first (but for the link that its name is, which makes it only quicker to find), then the files, the lifecycle
+ * lock's last: whatever kills a removal half-way, what is left is a directory without a record, which the next sweep takes for what
+ * it is.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "core/change.h"
+#include "core/links.h"
 #include "core/lock.h"
 #include "core/names.h"
 #include "proto/launch.h"
@@ -89,9 +91,20 @@ static int give_disk(struct bl_runtime *runtime, const char *id)
     return box_fd < 0 ? -1 : bl_remove_tree(box_fd, "disks");
 }
 
-/* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
-static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *err)
+/* remove_link() - While the record still keeps others from the name. One that stays leads nowhere, which `gc` finds. */
+static void remove_link(struct bl_runtime *runtime, const struct bl_record *record)
 {
+    if (record->name && bl_link_remove(runtime->home_fd, record->name) < 0)
+        bl_log(BL_LOG_WARN, "box %s: remove the link of its name: %s", record->id, strerror(errno));
+    BL_CRASH_POINT("rm:link-removed");
+}
+
+/* forget() - Delete the record. On a full disk even that needs room, which the box's own disk gives. Return: 0; -1 */
+static int forget(struct bl_runtime *runtime, const struct bl_record *record, struct bl_error *err)
+{
+    const char *id = record->id;
+
+    remove_link(runtime, record);
     if (bl_store_delete(runtime->store, id, err) == 0)
         return 0;
     if (err->code != BL_RESOURCE_EXHAUSTED || give_disk(runtime, id) < 0)
@@ -100,13 +113,14 @@ static int forget(struct bl_runtime *runtime, const char *id, struct bl_error *e
     return bl_store_delete(runtime->store, id, err);
 }
 
-int bl_remove_dead(struct bl_runtime *runtime, const char *id, struct bl_error *err)
+int bl_remove_dead(struct bl_runtime *runtime, const struct bl_record *record, struct bl_error *err)
 {
     struct bl_error local = BL_ERROR_INIT;
+    const char *id = record->id;
 
     if (!err)
         err = &local;
-    if (forget(runtime, id, err) < 0)
+    if (forget(runtime, record, err) < 0)
         return -1;
     BL_CRASH_POINT("rm:forgotten");
     if (remove_files(runtime, id) < 0)
@@ -126,6 +140,7 @@ static int forget_lost(struct bl_runtime *runtime, const char *name, struct bl_e
         return -1;
     if (bl_os.faccessat(runtime->boxes_fd, record.id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
         return 0;
+    remove_link(runtime, &record);
     return bl_store_delete(runtime->store, record.id, err) < 0 ? -1 : 1;
 }
 
@@ -160,7 +175,7 @@ int bl_box_remove(struct bl_runtime *runtime, const char *name, bool force, stru
     if (bl_disk_lock_wait(runtime->boxes_fd, record.id, bl_deadline_in(BL_DEFAULT_STOP_GRACE_MS), -1, err) < 0)
         return -1;
     bl_runtime_detach(runtime, record.id);
-    if (bl_remove_dead(runtime, record.id, err) < 0)
+    if (bl_remove_dead(runtime, &record, err) < 0)
         return -1;
     bl_sweep_doomed(runtime);
     return 0;
@@ -187,7 +202,7 @@ static void sweep_box(struct bl_runtime *runtime, const char *id)
     if (verdict.runs || *verdict.trouble || !bl_nothing_lives(runtime, id))
         return;
     if (bl_is_doomed(&record, &verdict))
-        bl_remove_dead(runtime, id, NULL);
+        bl_remove_dead(runtime, &record, NULL);
     else
         bl_clean_up_box(runtime, id);
 }

@@ -24,8 +24,8 @@
 #include "base/os.h"
 #include "core/change.h"
 #include "core/control.h"
+#include "core/links.h"
 #include "core/lock.h"
-#include "core/names.h"
 #include "core/report.h"
 #include "proto/launch.h"
 #include "proto/messages.h"
@@ -544,16 +544,17 @@ int bl_session_exec(struct bl_runtime *runtime, const char *name, const struct b
     return 0;
 }
 
-int bl_session_exec_at_once(struct bl_runtime *runtime, const char *id, const struct bl_open *open,
+int bl_session_exec_at_once(struct bl_runtime *runtime, const char *name, const struct bl_open *open,
                             const struct bl_session_events *events, void *data, struct bl_session **out, struct bl_error *err)
 {
     cleanup_buffer struct bl_buffer payload = BL_BUFFER_INIT(BL_FRAME_PAYLOAD_MAX);
+    char id[BL_BOX_ID_LENGTH + 1];
 
     *out = NULL;
     if (bl_runtime_owned(runtime, err) < 0 || encode_open(open, &payload, err) < 0)
         return -1;
 
-    int fd = bl_box_id_valid(id) ? connect_at_once(runtime, id) : -1;
+    int fd = bl_link_find(runtime, name, id) ? connect_at_once(runtime, id) : -1;
 
     if (fd < 0)
         return 0;

@@ -31,6 +31,7 @@
 #include "core/change.h"
 #include "core/home.h"
 #include "core/kvm_note.h"
+#include "core/links.h"
 #include "core/lock.h"
 #include "core/policy.h"
 #include "core/spawn.h"
@@ -484,6 +485,9 @@ static int begin_life(struct start *start, struct bl_error *err)
     if (bl_restarts_write(start->runtime, record, start->restarts) < 0)
         return bl_fail(err, BL_STORAGE, errno, "count the restart of box %s", record->id);
     BL_CRASH_POINT("start:counted");
+    if (record->name && bl_link_make(start->runtime->home_fd, record->name, record->id) < 0)
+        bl_log(BL_LOG_DEBUG, "box %s: its name is found in the database only: %s", record->id, strerror(errno));
+    BL_CRASH_POINT("start:linked");
     record->state.status = BL_BOX_STARTING;
     record->state.wanted = true;
     record->state.shim = (struct bl_process){0};

@@ -230,7 +230,7 @@ int bl_box_stop(struct bl_runtime *runtime, const char *name, int64_t grace_ms, 
         bl_clean_up_box(runtime, record.id);
         bl_runtime_detach(runtime, record.id);
     }
-    if (record.auto_remove && bl_has_ended(&record, &(struct bl_verdict){0}) && bl_remove_dead(runtime, record.id, err) < 0)
+    if (record.auto_remove && bl_has_ended(&record, &(struct bl_verdict){0}) && bl_remove_dead(runtime, &record, err) < 0)
         return -1;
     bl_sweep_doomed(runtime);
     return 0;

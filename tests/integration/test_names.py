@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_names.py - what a box may be called, and what a name finds"""
 import re
+import shutil
 
 import pytest
 
@@ -30,3 +31,86 @@ def test_longest_name(boxlite):
     name = "x" * 128
     boxlite.ok("create", "--name", name, "busybox")
     assert boxlite.inspect(name)["Name"] == name
+
+
+def link(boxlite, name):
+    return boxlite.path / "names" / name
+
+
+def leads_to(boxlite, name):
+    """Where a name's link leads: an id; None: there is no link."""
+    path = link(boxlite, name)
+    return path.readlink().name if path.is_symlink() else None
+
+
+def test_a_name_of_a_running_box_needs_no_database(boxlite):
+    box = boxlite.idle(name="web")
+    assert leads_to(boxlite, "web") == box and (link(boxlite, "web") / "disks").is_dir()
+    aside = boxlite.path / "aside"
+    (boxlite.path / "db").rename(aside)
+    try:
+        answers = [boxlite.run("exec", name, "--", "echo", "here") for name in (box, "web")]
+        made = list((boxlite.path / "db").iterdir())
+    finally:  # without it nothing could be removed
+        shutil.rmtree(boxlite.path / "db")
+        aside.rename(boxlite.path / "db")
+    assert [answer.out for answer in answers] == ["here\n"] * 2 and made == [], answers
+    boxlite.ok("rm", "-f", "web")
+    assert leads_to(boxlite, "web") is None
+
+
+def test_a_name_goes_to_the_next_box_that_has_it(boxlite):
+    first = boxlite.idle(name="web")
+    boxlite.ok("rm", "-f", "web")
+    second = boxlite.idle(name="web")
+    assert leads_to(boxlite, "web") == second != first
+    assert boxlite.ok("exec", "web", "--", "echo", "second") == "second\n"
+    # What a box that removes itself leaves is gone with it, whoever removes it.
+    boxlite.ok("run", "--rm", "--name", "once", "busybox", "true")
+    assert leads_to(boxlite, "once") is None
+
+
+@pytest.mark.parametrize("spoil", ["nothing", "a box that is gone", "no box", "itself", "a file", "a directory"])
+def test_a_link_is_no_more_than_a_way(boxlite, spoil):
+    """Whatever lies in its place, the box is found; and its next start, or a removal, puts it right where it can."""
+    box = boxlite.idle(name="web")
+    path = link(boxlite, "web")
+    path.unlink()
+    if spoil == "a file":
+        path.write_text(box)
+    elif spoil == "a directory":
+        path.mkdir()
+    elif spoil != "nothing":
+        path.symlink_to({"a box that is gone": "../boxes/000000000000", "no box": "../../etc", "itself": "web"}[spoil])
+    assert boxlite.ok("exec", "web", "--", "echo", "here") == "here\n"
+    boxlite.ok("stop", "web")
+    assert boxlite.ok("exec", "web", "--", "echo", "again") == "again\n"
+    assert leads_to(boxlite, "web") == (None if spoil == "a directory" else box)
+    boxlite.ok("rm", "-f", "web")
+    assert path.exists() == (spoil == "a directory")
+    if path.exists():
+        path.rmdir()
+
+
+def test_a_name_that_looks_like_an_id(boxlite):
+    box = boxlite.idle()
+    other = boxlite.idle(name="abcdefghijkl")
+    boxlite.ok("exec", other, "--", "touch", "/other")
+    boxlite.ok("exec", "abcdefghijkl", "--", "test", "-e", "/other")
+    # An exact id comes first, whether its box runs or not.
+    named = boxlite.idle(name=box)
+    assert leads_to(boxlite, box) == named
+    boxlite.ok("exec", named, "--", "touch", "/named")
+    boxlite.ok("exec", box, "--", "test", "!", "-e", "/named")
+    boxlite.ok("stop", box)
+    boxlite.ok("exec", box, "--", "test", "!", "-e", "/named")
+
+
+def test_links_to_no_box_are_collected(boxlite):
+    box = boxlite.idle(name="web")
+    link(boxlite, "old").symlink_to("../boxes/000000000000")
+    link(boxlite, "mine").symlink_to("../../mine")
+    assert "names/old" in boxlite.ok("gc", "--dry-run") and leads_to(boxlite, "old")
+    assert "names/old" in boxlite.ok("gc")
+    assert leads_to(boxlite, "old") is None and leads_to(boxlite, "web") == box
+    link(boxlite, "mine").unlink()  # is none of ours, so it was left

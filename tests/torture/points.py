@@ -34,7 +34,7 @@ TABLE = (
     + rows("create", "killed", "configured", "rm start", "create:recorded", "create:unlocked")
     # Until "starting" is recorded nothing has happened to the box.
     + rows("start", "killed", "configured", "start rm", "start:locked", "start:swept", "start:report-removed",
-           "start:counted")
+           "start:counted", "start:linked")
     # Recorded, and no host process ever lived: the start failed.
     + rows("start", "killed", "failed", "start rm",
            "start:recorded-starting", "start:log-opened", "start:configuration-written")
@@ -82,8 +82,8 @@ TABLE = (
            "shim:engine-ended", "shim:temporary-made@2")
     + rows("stop", "succeeds", "stopped", "rm start rm",
            "shim:report-written", "shim:torn-down", "shim:socket-removed", "shim:pid-removed", "shim:finished")
-    # Removing begins with the record: from there on there is no box.
-    + rows("rm", "killed", "configured", "start rm", "rm:locked", "rm:stopped")
+    # Removing begins with the record: from there on there is no box. The name's link went before, and the next start makes it again.
+    + rows("rm", "killed", "configured", "start rm start", "rm:locked", "rm:stopped", "rm:link-removed")
     + rows("rm", "killed", "absent", "again",
            "rm:forgotten", "rm:file-removed", "rm:files-removed", "rm:lock-removed", "rm:directory-removed")
     + rows("rm-force", "killed", 137, "rm", "stop:killed")

@@ -110,8 +110,8 @@ class Life:
 
 def soak(home, count, seed):
     """Lives through many lifecycles. Return: what went wrong, empty when nothing did"""
-    # The store's own folders are there from here on, and the machine that the first start keeps (docs/templates.md).
-    home.ok("rm", "-f", home.idle())
+    # The folders of the store and of names are there from here on, and the machine that the first start keeps (docs/templates.md).
+    home.ok("rm", "-f", home.idle(name="first"))
     before = books(home)
     numbers, lock, wrong = iter(range(count)), threading.Lock(), []
 

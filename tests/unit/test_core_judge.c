@@ -507,7 +507,7 @@ static void a_list_looks_at_one_lock_a_box(void **state)
     list_costs(BL_BOX_STOPPED, MANY + 1);
     for (int i = 0; i < MANY; i++) {
         snprintf(record.id, sizeof record.id, "many%08d", i);
-        assert_int_equal(bl_remove_dead(runtime, record.id, NULL), 0);
+        assert_int_equal(bl_remove_dead(runtime, &record, NULL), 0);
     }
     snprintf(record.id, sizeof record.id, "%s", id);
     bl_record_free(&record);
