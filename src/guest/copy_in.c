@@ -11,11 +11,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -44,6 +46,7 @@ struct copy {
     bool begun;        /* the first entry has come */
     int target_fd;     /* where the first entry goes: its directory ... */
     char *name;        /* ... and its name in it; owned */
+    int fds_fd;        /* /proc/self/fd, through which a file without a name gets one; -1: it is not there */
     int source_fd;     /* the first entry itself when it is a directory, else -1 */
     int parent_fd;     /* directory of the last entry, */
     char *parent;      /* and its path; owned */
@@ -122,8 +125,17 @@ static int open_parent(struct copy *copy, const char *path, const char **name, s
     return copy->parent_fd;
 }
 
-/* make_way() - Remove what has the name of something new, unless it is a directory or shall stay. Return: 0; -1 */
-static int make_way(const struct copy *copy, int dir_fd, const char *name, struct bl_error *err)
+/* open_descriptors() - The box's /proc/self/fd, if it is one: the box may have put anything there. Return: descriptor; -1 */
+static int open_descriptors(void)
+{
+    cleanup_close int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct statfs status;
+
+    return fd >= 0 && fstatfs(fd, &status) == 0 && status.f_type == PROC_SUPER_MAGIC ? bl_steal_fd(&fd) : -1;
+}
+
+/* look_at_place() - Whether something new may have a name: no directory has it, nor what shall stay. Return: 1 taken; 0 free; -1 */
+static int look_at_place(const struct copy *copy, int dir_fd, const char *name, struct bl_error *err)
 {
     struct stat there;
 
@@ -133,7 +145,17 @@ static int make_way(const struct copy *copy, int dir_fd, const char *name, struc
         return bl_fail(err, BL_STORAGE, EISDIR, "put \"%s\" in place of a directory", name);
     if (copy->flags & BL_COPY_NO_OVERWRITE)
         return bl_fail(err, BL_ALREADY_EXISTS, EEXIST, "\"%s\" exists in the box and was not to be overwritten", name);
-    if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+    return 1;
+}
+
+/* make_way() - Remove what has the name of something new. Return: 0; -1 */
+static int make_way(const struct copy *copy, int dir_fd, const char *name, struct bl_error *err)
+{
+    int taken = look_at_place(copy, dir_fd, name, err);
+
+    if (taken < 0)
+        return -1;
+    if (taken && unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
         return bl_fail(err, BL_STORAGE, errno, "replace \"%s\" in the box", name);
     return 0;
 }
@@ -155,14 +177,27 @@ static int receive_content(struct copy *copy, int fd, uint64_t size, const char 
     return 0;
 }
 
+/*
+ * make_file() - A file, which has no name before it is whole: nobody in the box sees half of one, whoever cuts the copy short
+ *
+ * Where files without a name are not possible (not every file system has them), it has its name from the beginning.
+ */
 static int make_file(struct copy *copy, int dir_fd, const char *name, const struct bl_entry *entry, struct bl_error *err)
 {
     struct timespec times[2] = {time_of(entry->mtime_ns), time_of(entry->mtime_ns)};
 
-    if (make_way(copy, dir_fd, name, err) < 0)
+    char own_name[16];
+
+    if (look_at_place(copy, dir_fd, name, err) < 0)
         return -1;
 
-    cleanup_close int fd = openat(dir_fd, name, FILE_FLAGS, 0600);
+    cleanup_close int nameless = copy->fds_fd < 0 ? -1 : openat(dir_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    bool named = nameless < 0;
+
+    if (named && make_way(copy, dir_fd, name, err) < 0)
+        return -1;
+
+    cleanup_close int fd = named ? openat(dir_fd, name, FILE_FLAGS, 0600) : bl_steal_fd(&nameless);
 
     if (fd < 0)
         return bl_fail(err, BL_STORAGE, errno, "make \"%s\" in the box", name);
@@ -170,9 +205,17 @@ static int make_file(struct copy *copy, int dir_fd, const char *name, const stru
     if (receive_content(copy, fd, entry->size, name, err) < 0 ||
         ((fchown(fd, entry->uid, entry->gid) < 0 || fchmod(fd, entry->mode) < 0 || futimens(fd, times) < 0) &&
          bl_fail(err, BL_STORAGE, errno, "set owner, mode and time of \"%s\" in the box", name))) {
-        unlinkat(dir_fd, name, 0); /* half a file is worse than none */
+        if (named)
+            unlinkat(dir_fd, name, 0); /* half a file is worse than none */
         return -1;
     }
+    if (named)
+        return 0;
+    if (make_way(copy, dir_fd, name, err) < 0)
+        return -1;
+    snprintf(own_name, sizeof own_name, "%d", fd);
+    if (linkat(copy->fds_fd, own_name, dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "name \"%s\" in the box", name);
     return 0;
 }
 
@@ -370,6 +413,7 @@ int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_us
         .owner = owner,
         .in = BL_BUFFER_INIT(2 * BUFFER_BYTES),
         .target_fd = -1,
+        .fds_fd = open_descriptors(),
         .source_fd = -1,
         .parent_fd = -1,
     };
@@ -382,6 +426,7 @@ int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_us
         copy.made = next;
     }
     bl_close_fd(&copy.target_fd);
+    bl_close_fd(&copy.fds_fd);
     bl_close_fd(&copy.source_fd);
     bl_close_fd(&copy.parent_fd);
     free(copy.name);
