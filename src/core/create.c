@@ -26,6 +26,7 @@
 #include "core/capabilities.h"
 #include "core/change.h"
 #include "core/kvm_note.h"
+#include "core/links.h"
 #include "core/lock.h"
 #include "core/names.h"
 #include "disk/qcow2.h"
@@ -357,6 +358,9 @@ static int make_box(struct bl_runtime *runtime, const struct bl_image *image, st
         bl_remove_tree(runtime->boxes_fd, record->id);
         return -1;
     }
+    /* Who has just got a name is the only one that it may lead to: a link that is there is of a box that the database has lost. */
+    if (record->name && bl_link_remove(runtime->home_fd, record->name, NULL) < 0)
+        bl_log(BL_LOG_WARN, "box %s: remove a former link of its name: %s", record->id, strerror(errno));
     BL_CRASH_POINT("create:recorded");
     return 0;
 }

@@ -65,7 +65,7 @@ int bl_link_make(int home_fd, const char *name, const char *id)
         } else {
             if (read_link(home_fd, path, there) == 0 && strcmp(there, id) == 0)
                 return 0;
-            if (bl_link_remove(home_fd, name) < 0)
+            if (bl_link_remove(home_fd, name, NULL) < 0)
                 return -1;
         }
     }
@@ -73,12 +73,14 @@ int bl_link_make(int home_fd, const char *name, const char *id)
     return -1;
 }
 
-int bl_link_remove(int home_fd, const char *name)
+int bl_link_remove(int home_fd, const char *name, const char *id)
 {
-    char path[PATH_SIZE];
+    char path[PATH_SIZE], there[BL_BOX_ID_LENGTH + 1];
 
     if (path_of(name, path) < 0)
         return -1;
+    if (id && read_link(home_fd, path, there) == 0 && strcmp(there, id) != 0)
+        return 0;
     return bl_os.unlinkat(home_fd, path, 0) < 0 && errno != ENOENT ? -1 : 0;
 }
 
@@ -86,8 +88,8 @@ bool bl_link_find(const struct bl_runtime *runtime, const char *text, char *id)
 {
     char path[PATH_SIZE];
 
-    /* A box may have a name that looks like an id, and an exact id comes before a name (bl_store_find()). */
-    if (bl_box_id_valid(text) && bl_os.faccessat(runtime->boxes_fd, text, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    /* An exact id comes before a name (bl_store_find()): whether a text of that form is a name only the database can tell. */
+    if (bl_box_id_valid(text)) {
         memcpy(id, text, BL_BOX_ID_LENGTH + 1);
         return true;
     }
@@ -106,7 +108,10 @@ void bl_links_leftovers(const struct bl_runtime *runtime, bool remove, void (*fo
     for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
         char id[BL_BOX_ID_LENGTH + 1];
 
-        /* A box's start makes the link with the directory there, and it goes after the link: no directory, no box. */
+        /*
+         * A box's start makes the link with the directory there, and it goes after the link: no directory, no box. A start of
+         * another box of the name may replace the link right now; then that one goes, and is made again by the next start.
+         */
         if (read_link(dirfd(dir), entry->d_name, id) < 0 ||
             bl_os.faccessat(runtime->boxes_fd, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
             continue;

@@ -18,8 +18,9 @@
 
 /* bl_link_make() - @name now leads to the box @id. Return: 0; -1 with errno: it leads nowhere, or where it did */
 int bl_link_make(int home_fd, const char *name, const char *id);
-/* bl_link_remove() - Return: 0 (also when there is none); -1 with errno */
-int bl_link_remove(int home_fd, const char *name);
+/* bl_link_remove() - @id: leave one that leads to another box; NULL: whatever it is. Return: 0 (also when it is gone); -1 with
+ * errno */
+int bl_link_remove(int home_fd, const char *name, const char *id);
 /*
  * bl_link_find() - The box that a whole id or a name means
  * @id: BL_BOX_ID_LENGTH + 1 bytes

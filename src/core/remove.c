@@ -91,10 +91,11 @@ static int give_disk(struct bl_runtime *runtime, const char *id)
     return box_fd < 0 ? -1 : bl_remove_tree(box_fd, "disks");
 }
 
-/* remove_link() - While the record still keeps others from the name. One that stays leads nowhere, which `gc` finds. */
+/* remove_link() - While the record still keeps others from the name. One that stays leads nowhere once the files are gone, which
+ * `gc` finds. */
 static void remove_link(struct bl_runtime *runtime, const struct bl_record *record)
 {
-    if (record->name && bl_link_remove(runtime->home_fd, record->name) < 0)
+    if (record->name && bl_link_remove(runtime->home_fd, record->name, record->id) < 0)
         bl_log(BL_LOG_WARN, "box %s: remove the link of its name: %s", record->id, strerror(errno));
     BL_CRASH_POINT("rm:link-removed");
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_names.py - what a box may be called, and what a name finds"""
+import os
 import re
 import shutil
 
@@ -52,7 +53,7 @@ def test_a_name_of_a_running_box_needs_no_database(boxlite):
         answers = [boxlite.run("exec", name, "--", "echo", "here") for name in (box, "web")]
         made = list((boxlite.path / "db").iterdir())
     finally:  # without it nothing could be removed
-        shutil.rmtree(boxlite.path / "db")
+        shutil.rmtree(boxlite.path / "db", ignore_errors=True)
         aside.rename(boxlite.path / "db")
     assert [answer.out for answer in answers] == ["here\n"] * 2 and made == [], answers
     boxlite.ok("rm", "-f", "web")
@@ -62,6 +63,10 @@ def test_a_name_of_a_running_box_needs_no_database(boxlite):
 def test_a_name_goes_to_the_next_box_that_has_it(boxlite):
     first = boxlite.idle(name="web")
     boxlite.ok("rm", "-f", "web")
+    link(boxlite, "web").symlink_to(f"../boxes/{first}")  # as if the database had been lost with the box
+    boxlite.ok("create", "--name", "web", "busybox")
+    assert leads_to(boxlite, "web") is None
+    boxlite.ok("rm", "web")
     second = boxlite.idle(name="web")
     assert leads_to(boxlite, "web") == second != first
     assert boxlite.ok("exec", "web", "--", "echo", "second") == "second\n"
@@ -87,7 +92,7 @@ def test_a_link_is_no_more_than_a_way(boxlite, spoil):
     assert boxlite.ok("exec", "web", "--", "echo", "again") == "again\n"
     assert leads_to(boxlite, "web") == (None if spoil == "a directory" else box)
     boxlite.ok("rm", "-f", "web")
-    assert path.exists() == (spoil == "a directory")
+    assert os.path.lexists(path) == (spoil == "a directory")
     if path.exists():
         path.rmdir()
 
