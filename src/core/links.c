@@ -47,12 +47,29 @@ static int read_link(int dir_fd, const char *path, char *id)
     return 0;
 }
 
-int bl_link_make(int home_fd, const char *name, const char *id)
+static bool is_letter(char c)
 {
-    char path[PATH_SIZE], target[sizeof TO_BOXES + BL_BOX_ID_LENGTH], there[BL_BOX_ID_LENGTH + 1];
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
 
-    if (path_of(name, path) < 0)
-        return -1;
+/* has_two_names() - Whether a link is found by a name with other capitals, too. */
+static bool has_two_names(int home_fd, const char *path, const char *id)
+{
+    char other[PATH_SIZE], there[BL_BOX_ID_LENGTH + 1];
+    size_t i = strlen(BL_DIR_NAMES);
+
+    memcpy(other, path, i);
+    for (; path[i]; i++)
+        other[i] = is_letter(path[i]) ? path[i] ^ 0x20 : path[i];
+    other[i] = '\0';
+    return strcmp(other, path) != 0 && read_link(home_fd, other, there) == 0 && strcmp(there, id) == 0;
+}
+
+/* make_link() - As bl_link_make(), whatever the file system makes of the name. */
+static int make_link(int home_fd, const char *path, const char *id)
+{
+    char target[sizeof TO_BOXES + BL_BOX_ID_LENGTH], there[BL_BOX_ID_LENGTH + 1];
+
     snprintf(target, sizeof target, TO_BOXES "%s", id);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         if (bl_os.symlinkat(target, home_fd, path) == 0)
@@ -65,11 +82,24 @@ int bl_link_make(int home_fd, const char *name, const char *id)
         } else {
             if (read_link(home_fd, path, there) == 0 && strcmp(there, id) == 0)
                 return 0;
-            if (bl_link_remove(home_fd, name, NULL) < 0)
+            if (bl_os.unlinkat(home_fd, path, 0) < 0 && errno != ENOENT)
                 return -1;
         }
     }
     errno = EEXIST;
+    return -1;
+}
+
+int bl_link_make(int home_fd, const char *name, const char *id)
+{
+    char path[PATH_SIZE];
+
+    if (path_of(name, path) < 0 || make_link(home_fd, path, id) < 0)
+        return -1;
+    if (!has_two_names(home_fd, path, id))
+        return 0;
+    bl_link_remove(home_fd, name, NULL);
+    errno = ENOTUNIQ;
     return -1;
 }
 
@@ -96,7 +126,7 @@ bool bl_link_find(const struct bl_runtime *runtime, const char *text, char *id)
     return path_of(text, path) == 0 && read_link(runtime->home_fd, path, id) == 0;
 }
 
-void bl_links_leftovers(const struct bl_runtime *runtime, bool remove, void (*found)(const char *name, void *data), void *data)
+void bl_links_leftovers(struct bl_runtime *runtime, bool remove, void (*found)(const char *name, void *data), void *data)
 {
     int fd = bl_os.openat(runtime->home_fd, BL_DIR_NAMES, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     cleanup_dir DIR *dir = fd < 0 ? NULL : bl_os.fdopendir(fd);
@@ -106,14 +136,16 @@ void bl_links_leftovers(const struct bl_runtime *runtime, bool remove, void (*fo
         return;
     }
     for (struct dirent *entry; (entry = bl_os.readdir(dir));) {
+        cleanup_record struct bl_record record = {0};
+        struct bl_error missing = BL_ERROR_INIT;
         char id[BL_BOX_ID_LENGTH + 1];
 
         /*
-         * A box's start makes the link with the directory there, and it goes after the link: no directory, no box. A start of
-         * another box of the name may replace the link right now; then that one goes, and is made again by the next start.
+         * The record is there before a start makes the link, and goes after it. A start of another box of the name may replace the
+         * link right now; then that one goes, and is made again by the next start.
          */
-        if (read_link(dirfd(dir), entry->d_name, id) < 0 ||
-            bl_os.faccessat(runtime->boxes_fd, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+        if (read_link(dirfd(dir), entry->d_name, id) < 0 || bl_store_get(runtime->store, id, &record, &missing) == 0 ||
+            missing.code != BL_NOT_FOUND)
             continue;
         if ((!remove || bl_os.unlinkat(dirfd(dir), entry->d_name, 0) == 0) && found)
             found(entry->d_name, data);

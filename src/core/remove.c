@@ -91,8 +91,7 @@ static int give_disk(struct bl_runtime *runtime, const char *id)
     return box_fd < 0 ? -1 : bl_remove_tree(box_fd, "disks");
 }
 
-/* remove_link() - While the record still keeps others from the name. One that stays leads nowhere once the files are gone, which
- * `gc` finds. */
+/* remove_link() - While the record still keeps others from the name. `gc` finds one that stays. */
 static void remove_link(struct bl_runtime *runtime, const struct bl_record *record)
 {
     if (record->name && bl_link_remove(runtime->home_fd, record->name, record->id) < 0)

@@ -177,6 +177,20 @@ static int receive_content(struct copy *copy, int fd, uint64_t size, const char 
     return 0;
 }
 
+/* give_name() - To a file that has none. Return: 0; -1 */
+static int give_name(const struct copy *copy, int fd, int dir_fd, const char *name, struct bl_error *err)
+{
+    char descriptor[16];
+
+    if (make_way(copy, dir_fd, name, err) < 0)
+        return -1;
+    /* By its descriptor alone (AT_EMPTY_PATH) only who may read everything may do it. */
+    snprintf(descriptor, sizeof descriptor, "%d", fd);
+    if (linkat(copy->fds_fd, descriptor, dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
+        return bl_fail(err, BL_STORAGE, errno, "name \"%s\" in the box", name);
+    return 0;
+}
+
 /*
  * make_file() - A file, which has no name before it is whole: nobody in the box sees half of one, whoever cuts the copy short
  *
@@ -185,8 +199,6 @@ static int receive_content(struct copy *copy, int fd, uint64_t size, const char 
 static int make_file(struct copy *copy, int dir_fd, const char *name, const struct bl_entry *entry, struct bl_error *err)
 {
     struct timespec times[2] = {time_of(entry->mtime_ns), time_of(entry->mtime_ns)};
-
-    char own_name[16];
 
     if (look_at_place(copy, dir_fd, name, err) < 0)
         return -1;
@@ -209,14 +221,7 @@ static int make_file(struct copy *copy, int dir_fd, const char *name, const stru
             unlinkat(dir_fd, name, 0); /* half a file is worse than none */
         return -1;
     }
-    if (named)
-        return 0;
-    if (make_way(copy, dir_fd, name, err) < 0)
-        return -1;
-    snprintf(own_name, sizeof own_name, "%d", fd);
-    if (linkat(copy->fds_fd, own_name, dir_fd, name, AT_SYMLINK_FOLLOW) < 0)
-        return bl_fail(err, BL_STORAGE, errno, "name \"%s\" in the box", name);
-    return 0;
+    return named ? 0 : give_name(copy, fd, dir_fd, name, err);
 }
 
 /* make_link() - A symbolic link, or a pipe: what has no content. */

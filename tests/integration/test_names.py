@@ -97,6 +97,17 @@ def test_a_link_is_no_more_than_a_way(boxlite, spoil):
         path.rmdir()
 
 
+def test_no_link_where_capitals_make_no_difference(boxlite):
+    """There "web" and "WEB" are one link, so exec in the one would go to the other."""
+    box = boxlite.ok("create", "--name", "web-1", "busybox").strip()
+    (boxlite.path / "names").mkdir()
+    link(boxlite, "WEB-1").symlink_to(f"../boxes/{box}")  # as such a file system shows it
+    boxlite.ok("start", "web-1")
+    assert leads_to(boxlite, "web-1") is None
+    assert boxlite.ok("exec", "web-1", "--", "echo", "here") == "here\n"
+    link(boxlite, "WEB-1").unlink()
+
+
 def test_a_name_that_looks_like_an_id(boxlite):
     box = boxlite.idle()
     other = boxlite.idle(name="abcdefghijkl")

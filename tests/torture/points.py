@@ -82,8 +82,10 @@ TABLE = (
            "shim:engine-ended", "shim:temporary-made@2")
     + rows("stop", "succeeds", "stopped", "rm start rm",
            "shim:report-written", "shim:torn-down", "shim:socket-removed", "shim:pid-removed", "shim:finished")
-    # Removing begins with the record: from there on there is no box. The name's link went before, and the next start makes it again.
-    + rows("rm", "killed", "configured", "start rm start", "rm:locked", "rm:stopped", "rm:link-removed")
+    # Removing begins with the record: from there on there is no box.
+    + rows("rm", "killed", "configured", "start rm", "rm:locked", "rm:stopped")
+    # The name's link goes before; the next start makes it again.
+    + rows("rm-force", "killed", 137, "start", "rm:link-removed")
     + rows("rm", "killed", "absent", "again",
            "rm:forgotten", "rm:file-removed", "rm:files-removed", "rm:lock-removed", "rm:directory-removed")
     + rows("rm-force", "killed", 137, "rm", "stop:killed")

@@ -169,12 +169,13 @@ def starts(home, box):
     home.ok("start", NAME)
     kernel.compare(home, box, kernel.settled(home, box, True))
     assert home.sh(NAME, "echo alive") == "alive\n"
+    assert (home.path / "names" / NAME).readlink().name == box
 
 
 def goes(home, box):
     home.ok("rm", "-f", NAME)
     home.fails("inspect", NAME, says="No such box")
-    assert not home.directory(box).exists()
+    assert not home.directory(box).exists() and not (home.path / "names" / NAME).is_symlink()
 
 
 def check_box(home, row):
@@ -182,7 +183,7 @@ def check_box(home, row):
     if row.state == "absent":
         assert boxes == []
         box = home.ok("create", "--name", NAME, "busybox").strip()  # its name is free
-        assert home.status(NAME) == "configured"
+        assert home.status(NAME) == "configured" and not (home.path / "names" / NAME).is_symlink()
         home.ok("gc")
         assert [entry.name for entry in (home.path / "boxes").iterdir()] == [box]
         goes(home, box)

@@ -45,9 +45,38 @@ static int make_box(void **state)
     return 0;
 }
 
+/* What a file system without nameless files answers (O_TMPFILE); openat() is openat64() with 64 bits for offsets. */
+static bool all_have_names;
+
+int __real_openat64(int dir_fd, const char *path, int flags, ...);
+int __wrap_openat64(int dir_fd, const char *path, int flags, ...);
+
+int __wrap_openat64(int dir_fd, const char *path, int flags, ...)
+{
+    va_list arguments;
+    mode_t mode;
+
+    va_start(arguments, flags);
+    mode = flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)) ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    if (all_have_names && (flags & O_TMPFILE) == O_TMPFILE) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return __real_openat64(dir_fd, path, flags, mode);
+}
+
+static int make_old_box(void **state)
+{
+    all_have_names = true;
+    return make_box(state);
+}
+
 static int remove_box(void **state)
 {
     struct box *box = *state;
+
+    all_have_names = false;
     char open_all[128];
 
     close(box->root_fd);
@@ -214,6 +243,20 @@ static void test_every_cut_is_noticed(void **state)
     assert_int_equal(copy_in(box, "/in", 0, &in, NULL), 0);
 }
 
+static void test_half_a_file_is_none(void **state)
+{
+    struct box *box = *state;
+    cleanup_buffer struct bl_buffer in = BL_BUFFER_INIT(BYTES_MAX), part = BL_BUFFER_INIT(BYTES_MAX);
+
+    add(&in, BL_ENTRY_FILE, "", "content", "f");
+    assert_int_equal(bl_buffer_append(&part, bl_buffer_data(&in), in.length - 1), 0);
+    assert_int_equal(copy_in(box, "/in", 0, &part, NULL), -1);
+    assert_int_equal(faccessat(box->root_fd, "in/f", F_OK, 0), -1);
+    add_end(&in);
+    assert_int_equal(copy_in(box, "/in", 0, &in, NULL), 0);
+    assert_content(box, "in/f", "content");
+}
+
 static void test_random_bytes(void **state)
 {
     struct box *box = *state;
@@ -287,6 +330,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_round_trip, make_box, remove_box),
         cmocka_unit_test_setup_teardown(test_hostile, make_box, remove_box),
         cmocka_unit_test_setup_teardown(test_every_cut_is_noticed, make_box, remove_box),
+        cmocka_unit_test_setup_teardown(test_half_a_file_is_none, make_box, remove_box),
+        {"test_half_a_file_is_none_where_all_have_names", test_half_a_file_is_none, make_old_box, remove_box, NULL},
+        {"test_round_trip_where_all_have_names", test_round_trip, make_old_box, remove_box, NULL},
         cmocka_unit_test_setup_teardown(test_random_bytes, make_box, remove_box),
         cmocka_unit_test_setup_teardown(test_sources, make_box, remove_box),
         cmocka_unit_test_setup_teardown(test_deep_tree, make_box, remove_box),
