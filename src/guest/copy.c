@@ -49,12 +49,15 @@ _Noreturn void bl_copy_run(struct bl_child *child)
     const struct bl_open *open_ = child->open;
     bool owned = open_->kind == BL_OPEN_COPY_IN && open_->user;
     struct bl_user owner;
-    int root = -1, failed = 0;
+    int root = -1, fds = -1, failed = 0;
 
     bl_child_prepare();
     umask(0);
     if (keep_only(child) < 0)
         failed = bl_fail(&err, BL_EXECUTION, errno, "close the agent's descriptors");
+    /* The agent's /proc: the box's knows only the processes of the box. */
+    if (!failed && (fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+        failed = bl_fail(&err, BL_EXECUTION, errno, "open the descriptors of the copy");
     if (!failed && setns(child->workload_fd, CLONE_NEWNS) < 0)
         failed = bl_fail(&err, BL_EXECUTION, errno, "enter the box (its workload is ending)");
     if (!failed && (root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
@@ -67,7 +70,7 @@ _Noreturn void bl_copy_run(struct bl_child *child)
         failed = bl_fail(&err, BL_EXECUTION, errno, "tell the agent that the copy begins");
     if (!failed)
         failed = open_->kind == BL_OPEN_COPY_IN
-                     ? bl_copy_in(root, open_->path, open_->copy_flags, owned ? &owner : NULL, child->stdio[0], &err)
+                     ? bl_copy_in(root, fds, open_->path, open_->copy_flags, owned ? &owner : NULL, child->stdio[0], &err)
                      : bl_copy_out(root, open_->path, open_->copy_flags, child->stdio[1], &err);
     if (failed)
         bl_child_fail(child, EXIT_COPY_FAILED, &err);

@@ -15,10 +15,12 @@ _Noreturn void bl_copy_run(struct bl_child *child);
 /*
  * bl_copy_in() - Make files of the entries that come from a descriptor
  * @root_fd: root of the box
+ * @fds_fd: /proc/self/fd, so that a file gets its name once it is whole; -1: it has it from the beginning
  * @owner: whose they become; NULL: whose the entries say
  * Return: 0; -1
  */
-int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_user *owner, int from_fd, struct bl_error *err);
+int bl_copy_in(int root_fd, int fds_fd, const char *path, uint32_t flags, const struct bl_user *owner, int from_fd,
+               struct bl_error *err);
 /* bl_copy_out() - Write a file, or a directory with all below it, as entries. Return: 0; -1 */
 int bl_copy_out(int root_fd, const char *path, uint32_t flags, int to_fd, struct bl_error *err);
 

@@ -11,13 +11,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -46,7 +44,7 @@ struct copy {
     bool begun;        /* the first entry has come */
     int target_fd;     /* where the first entry goes: its directory ... */
     char *name;        /* ... and its name in it; owned */
-    int fds_fd;        /* /proc/self/fd, through which a file without a name gets one; -1: it is not there */
+    int fds_fd;        /* /proc/self/fd, through which a file without a name gets one; -1: there is none */
     int source_fd;     /* the first entry itself when it is a directory, else -1 */
     int parent_fd;     /* directory of the last entry, */
     char *parent;      /* and its path; owned */
@@ -123,15 +121,6 @@ static int open_parent(struct copy *copy, const char *path, const char **name, s
         return -1;
     }
     return copy->parent_fd;
-}
-
-/* open_descriptors() - The box's /proc/self/fd, if it is one: the box may have put anything there. Return: descriptor; -1 */
-static int open_descriptors(void)
-{
-    cleanup_close int fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct statfs status;
-
-    return fd >= 0 && fstatfs(fd, &status) == 0 && status.f_type == PROC_SUPER_MAGIC ? bl_steal_fd(&fd) : -1;
 }
 
 /* look_at_place() - Whether something new may have a name: no directory has it, nor what shall stay. Return: 1 taken; 0 free; -1 */
@@ -410,7 +399,8 @@ static int take_entries(struct copy *copy, int root_fd, const char *path, struct
     }
 }
 
-int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_user *owner, int from_fd, struct bl_error *err)
+int bl_copy_in(int root_fd, int fds_fd, const char *path, uint32_t flags, const struct bl_user *owner, int from_fd,
+               struct bl_error *err)
 {
     struct copy copy = {
         .from_fd = from_fd,
@@ -418,7 +408,7 @@ int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_us
         .owner = owner,
         .in = BL_BUFFER_INIT(2 * BUFFER_BYTES),
         .target_fd = -1,
-        .fds_fd = open_descriptors(),
+        .fds_fd = fds_fd,
         .source_fd = -1,
         .parent_fd = -1,
     };
@@ -431,7 +421,6 @@ int bl_copy_in(int root_fd, const char *path, uint32_t flags, const struct bl_us
         copy.made = next;
     }
     bl_close_fd(&copy.target_fd);
-    bl_close_fd(&copy.fds_fd);
     bl_close_fd(&copy.source_fd);
     bl_close_fd(&copy.parent_fd);
     free(copy.name);
